@@ -1,0 +1,1 @@
+"""Compositions of primitives. No derivative is written here: each follows from the table."""

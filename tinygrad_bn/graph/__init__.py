@@ -1,0 +1,1 @@
+"""The recorded graph: tensors, primitives, scopes, the sweep. Knows no operation by name."""

@@ -1,0 +1,193 @@
+"""The primitive: one row of the table. ``bind`` applies one to operands and records it.
+
+Both namespaces hold every row under its name. A derivative rule gets one of them as ``xp``:
+with ``arrays`` the reverse sweep is plain NumPy, with ``tensors`` it is itself recorded.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias
+
+import numpy as np
+
+from tinygrad_bn.errors import BoundsError, DTypeError, ShapeError, TinygradError
+from tinygrad_bn.graph.namespaces import arrays, tensors
+from tinygrad_bn.graph.state import current
+from tinygrad_bn.graph.tensor import Tensor, as_constant, leaf, recorded
+from tinygrad_bn.source import internal
+
+Array: TypeAlias = Any
+"""An operand inside a row: an ndarray in the eager sweep, a Tensor in a recorded one."""
+
+Rule: TypeAlias = Callable[..., Any]
+"""``rule(xp, g, out, *operands, **params)``: the cotangent of one operand."""
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Primitive:
+    """One row: everything that is known of an operation.
+
+    ``kernel`` computes on ndarrays. ``rules`` has one entry per operand (None: no gradient).
+    ``margin`` gives the distance of the operands to the nearest kink or singularity; ``analytic``
+    says whether the operation is a complex-analytic function, so that the complex step applies.
+    ``cases`` and ``domain`` say on what the derived tests run. ``text`` is the function whose
+    source a printed program needs where the kernel is not NumPy's own, ``alike`` the function
+    of NumPy that gives the same bits unless an operand is float16. ``static``: the defaults of the
+    static parameters.
+    """
+
+    name: str
+    family: str
+    kernel: Callable[..., Any]
+    rules: Any
+    doc: str = ""
+    broadcasts: bool = False
+    margin: Callable[..., Any] | None = None
+    analytic: bool = True
+    cases: tuple[Any, ...] = ()
+    domain: Any = (-2.0, 2.0)
+    symbol: str | None = None
+    text: Callable[..., Any] | None = None
+    alike: Callable[..., Any] | None = None
+    static: Mapping[str, Any]
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether any operand has a rule."""
+        return not isinstance(self.rules, tuple) or any(r is not None for r in self.rules)
+
+    def __repr__(self) -> str:
+        """Show the name."""
+        return f"<primitive {self.name}>"
+
+
+table: dict[str, Primitive] = {}
+"""Every registered primitive by name: the built-in rows, custom rules and users' own."""
+
+ufuncs: dict[np.ufunc, str] = {}
+"""Which row a NumPy ufunc applied to a Tensor stands for."""
+
+
+def register(op: Primitive, function: Callable[..., Any], bare: Callable[..., Any]) -> None:
+    """Enter a row into the table and both namespaces; a name can be taken once.
+
+    ``function`` is what users call on tensors, ``bare`` the same on ndarrays.
+    """
+    if op.name in table:
+        raise TinygradError(
+            f"The primitive {op.name!r} exists already.", "Choose another name for the new row."
+        )
+    table[op.name] = op
+    setattr(arrays, op.name, bare)
+    setattr(tensors, op.name, function)
+    if isinstance(op.kernel, np.ufunc):
+        ufuncs.setdefault(op.kernel, op.name)
+
+
+_weak = {bool, int, float, complex, type(None)}
+_real = frozenset("efdg")
+_complex = frozenset("FDG")
+_ndarray = np.ndarray
+
+
+def bind(op: Primitive, operands: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
+    """Apply a primitive to tensors, arrays and Python scalars; record it if a gradient may pass.
+
+    Python scalars stay scalars (NumPy's weak promotion); arrays are copied into constants.
+    """
+    values: list[Any] = []
+    wrt: list[int] = []
+    for operand in operands:
+        if isinstance(operand, Tensor):
+            if operand._requires_grad:
+                wrt.append(len(values))
+            values.append(operand._data)
+        elif type(operand) in _weak:
+            values.append(operand)
+        else:
+            return bind(op, adopt(op, operands), params)
+    try:
+        value = op.kernel(*values, **params)
+    except (ValueError, TypeError, IndexError) as error:
+        _refuse(op, values, params, error)
+    if type(value) is not _ndarray:
+        value = np.asarray(value)
+    state = current()
+    if wrt:
+        kind = value.dtype.char
+        if not state.recording:
+            wrt = []
+        elif kind not in _real:
+            if kind in _complex:
+                _refuse_complex(op)
+            wrt = []
+        else:
+            rules = op.rules
+            wrt = [i for i in wrt if rules[i] is not None]
+    if not wrt and not state.tracing:
+        return leaf(value)
+    frame = sys._getframe(2)
+    while internal[(code := frame.f_code).co_filename] and frame.f_back is not None:
+        frame = frame.f_back
+    return recorded(value, op, operands, values, params, wrt, state, code, frame.f_lasti)
+
+
+def adopt(op: Primitive, operands: Sequence[Any]) -> tuple[Any, ...]:
+    """Turn foreign operands (arrays, NumPy scalars, nested lists) into constants."""
+    adopted = []
+    for position, operand in enumerate(operands):
+        if isinstance(operand, Tensor) or type(operand) in _weak:
+            adopted.append(operand)
+            continue
+        try:
+            adopted.append(as_constant(operand))
+        except TinygradError as error:
+            raise DTypeError(
+                f"{op.name}: operand {position} is a {type(operand).__module__}."
+                f"{type(operand).__qualname__}, which is not a tensor, an array or a number.",
+                error.fix,
+            ) from None
+    return tuple(adopted)
+
+
+def describe(value: Any) -> str:
+    """Say the dtype and shape of an operand, or the scalar itself."""
+    if isinstance(value, np.ndarray | np.generic):
+        return f"{value.dtype} {value.shape}"
+    return repr(value)
+
+
+def _refuse(
+    op: Primitive, values: Sequence[Any], params: Mapping[str, Any], error: Exception
+) -> NoReturn:
+    """Raise what a kernel refused in our words: the operation, its operands, the reason."""
+    if isinstance(error, TinygradError):
+        raise error
+    given = ", ".join([*map(describe, values), *(f"{k}={v!r}" for k, v in params.items())])
+    kind = next(
+        ours
+        for theirs, ours in (
+            (TypeError, DTypeError),
+            (np.exceptions.AxisError, ShapeError),
+            (IndexError, BoundsError),
+            (ValueError, ShapeError),
+        )
+        if isinstance(error, theirs)
+    )
+    reason = str(error).split("\n")[0].rstrip(".")
+    fixes = {
+        DTypeError: "Convert the operands with astype, or check the keywords.",
+        BoundsError: "Index within the shape.",
+        ShapeError: "Reshape or broadcast the operands so that their shapes agree.",
+    }
+    raise kind(f"{op.name}({given}): {reason}.", fixes[kind]) from error
+
+
+def _refuse_complex(op: Primitive) -> NoReturn:
+    raise DTypeError(
+        f"{op.name} of a tensor that requires grad gave a complex result.",
+        "Gradients exist for real tensors only: keep real and imaginary parts in two tensors.",
+    )

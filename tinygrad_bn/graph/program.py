@@ -1,0 +1,225 @@
+"""A recorded graph as a runnable NumPy program, and the trace that owns one.
+
+The printed program is the graph's own text: executing it gives the same values bit by bit.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from tinygrad_bn.errors import ShapeError
+from tinygrad_bn.graph.containers import flatten
+from tinygrad_bn.graph.primitive import Primitive
+from tinygrad_bn.graph.sweep import ancestors
+from tinygrad_bn.graph.tensor import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """A recorded function: its inputs, its outputs and every operation in between.
+
+    ``inputs``: the traced tensors, in order; ``outputs``: what the function returned;
+    ``nodes``: operations in recording order; ``constants``: values the function closed over,
+    which the program takes as keywords. ``print(trace)`` shows the NumPy program.
+    """
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: Any
+
+    @property
+    def results(self) -> list[Tensor]:
+        """The tensors among the outputs."""
+        return [leaf for leaf in flatten(self.outputs)[0] if isinstance(leaf, Tensor)]
+
+    @property
+    def nodes(self) -> list[Tensor]:
+        """The recorded operations, in the order in which they ran."""
+        made_here = set(self.inputs)
+        return [n for n in ancestors(self.results) if n.op is not None and n not in made_here]
+
+    @property
+    def constants(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The closed-over values by their names in the program."""
+        names = self._names()
+        return {names[n]: n.data for n in self._closed_over()}
+
+    def _closed_over(self) -> list[Tensor]:
+        return [n for n in ancestors(self.results) if n.op is None and n not in set(self.inputs)]
+
+    def _names(self) -> dict[Tensor, str]:
+        """Name inputs and constants by the user where possible, nodes v1, v2, ..."""
+        names: dict[Tensor, str] = {}
+        taken: set[str] = {"np"}
+        for prefix, group in (("x", self.inputs), ("c", self._closed_over())):
+            for i, tensor in enumerate(group, 1):
+                names[tensor] = _fresh(tensor.name or "", f"{prefix}{i}", taken)
+        for i, node in enumerate((n for n in self.nodes if n not in names), 1):
+            names[node] = _fresh("", f"v{i}", taken)
+        return names
+
+    def program(self) -> str:
+        """Return the text of a NumPy program that computes the outputs from the inputs.
+
+        It defines one function, named like the traced one, with the inputs as arguments and
+        the closed-over values as keywords.
+        """
+        names, nodes = self._names(), self.nodes
+        helpers = _helpers({node.op for node in nodes if _needs_text(node)})
+        constants = [names[c] for c in self._closed_over()]
+        signature = [names[i] for i in self.inputs] + (["*", *constants] if constants else [])
+        lines = [f"def {self.name}({', '.join(signature)}):"]
+        lines += [f"    {names[node]} = {_expression(node, names)}" for node in nodes]
+        leaves, _, rebuild = flatten(self.outputs)
+        result = rebuild([_Name(names[x]) if isinstance(x, Tensor) else x for x in leaves])
+        lines.append(f"    return {result!r}")
+        return "\n\n".join(["import numpy as np", *helpers, "\n".join(lines)]) + "\n"
+
+    def compile(self) -> Callable[..., Any]:
+        """Execute the program's text and return its function, the constants bound."""
+        namespace: dict[str, Any] = {n.op.name: n.op.kernel for n in self.nodes if _opaque(n.op)}
+        exec(self.program(), namespace)  # noqa: S102  (our own text is what is executed)
+        function, constants = namespace[self.name], self.constants
+        return lambda *arrays: function(*arrays, **constants)
+
+    def run(self, *arrays: Any) -> Any:
+        """Run the program on other inputs of the same shapes (or on the recorded ones)."""
+        if arrays and len(arrays) != len(self.inputs):
+            raise ShapeError(
+                f"The trace has {len(self.inputs)} inputs; {len(arrays)} given.",
+                "Pass one array for each input, or none for the recorded ones.",
+            )
+        values = [np.asarray(a) for a in arrays] or [i.data for i in self.inputs]
+        return self.compile()(*values)
+
+    def __str__(self) -> str:
+        """Show the program."""
+        return self.program()
+
+    def __repr__(self) -> str:
+        """Show the name and size."""
+        return f"<trace of {self.name}: {len(self.inputs)} inputs, {len(self.nodes)} operations>"
+
+
+class _Name(str):
+    """A name that prints without quotes inside a container."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _fresh(wish: str, otherwise: str, taken: set[str]) -> str:
+    """Return the wished name if it is a free identifier, else the other one made free."""
+    name = wish if wish.isidentifier() and wish.isascii() and wish not in taken else otherwise
+    while name in taken or name in _reserved:
+        name += "_"
+    taken.add(name)
+    return name
+
+
+_reserved = {"and", "as", "def", "del", "for", "if", "in", "is", "not", "or", "return", "lambda"}
+
+
+def _opaque(op: Primitive) -> bool:
+    """Whether a kernel has no text of its own (a custom rule): the program gets it bound."""
+    return op.text is None and _numpy_name(op) is None
+
+
+def _numpy_name(op: Primitive) -> str | None:
+    """The name under which NumPy has the function that gives this operation's bits."""
+    for name in (op.name, getattr(op.alike, "__name__", "")):
+        if op.alike is not None and getattr(np, name, None) is op.alike:
+            return name
+    return None
+
+
+def _needs_text(node: Tensor) -> bool:
+    """Whether the printed call needs the kernel's own source."""
+    half = any(getattr(v, "dtype", None) == np.float16 for v in node.values)
+    return node.op.text is not None and (half or _numpy_name(node.op) is None)
+
+
+def _expression(node: Tensor, names: dict[Tensor, str]) -> str:
+    """Write the call that computes one node; parameters at their defaults are left out."""
+    op: Primitive = node.op
+    operands = [names[x] if isinstance(x, Tensor) else literal(x) for x in node.inputs]
+    params = [
+        f"{key}={literal(value)}"
+        for key, value in node.params.items()
+        if key not in op.static or op.static[key] is not value
+    ]
+    call = f"{op.name}({', '.join([*operands, *params])})"
+    name = None if _needs_text(node) else _numpy_name(op)
+    return call if name is None else call.replace(op.name, f"np.{name}", 1)
+
+
+def literal(value: Any) -> str:
+    """Write a static value as Python text with only ``np`` in scope."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float({str(value)!r})"
+    if isinstance(value, np.dtype):
+        return f"np.dtype({value.str!r})"
+    if isinstance(value, type):
+        return (
+            f"np.dtype({np.dtype(value).str!r})"
+            if issubclass(value, np.generic)
+            else value.__name__
+        )
+    if isinstance(value, tuple):
+        return f"({', '.join(map(literal, value))}{',' * (len(value) == 1)})"
+    return repr(value)
+
+
+def _helpers(ops: Iterable[Primitive]) -> list[str]:
+    """Return the source of every kernel that is not NumPy's own, with what those call."""
+    wanted = sorted((op for op in ops if op.text is not None), key=lambda op: op.name)
+    found: dict[str, FunctionType] = {}
+    queue: list[Any] = [op.text for op in wanted]
+    while queue:
+        function = queue.pop()
+        if function.__name__ in found:
+            continue
+        found[function.__name__] = function
+        called = (function.__globals__.get(name) for name in _used(function))
+        queue += [f for f in called if isinstance(f, FunctionType) and _ours(f, function)]
+    return [_source(found[name]) for name in sorted(found)]
+
+
+def _ours(candidate: FunctionType, caller: FunctionType) -> bool:
+    return candidate.__module__.split(".")[0] == caller.__module__.split(".")[0]
+
+
+def _used(function: FunctionType) -> Sequence[str]:
+    codes = [function.__code__]
+    names: list[str] = []
+    while codes:
+        code = codes.pop()
+        names += code.co_names
+        codes += [c for c in code.co_consts if inspect.iscode(c)]
+    return names
+
+
+def _source(function: FunctionType) -> str:
+    """Return a function's source without decorators, annotations and docstring."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    definition = tree.body[0]
+    if not isinstance(definition, ast.FunctionDef):
+        raise ShapeError(f"{function.__name__} has no source.", "Define kernels with def.")
+    definition.decorator_list, definition.returns = [], None
+    for argument in ast.walk(definition.args):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
+    if ast.get_docstring(definition) is not None:
+        definition.body = definition.body[1:]
+    return ast.unparse(definition)

@@ -1,0 +1,209 @@
+"""The reverse sweep: one walk from results to leaves, one rule per node and operand.
+
+Nodes are numbered as they are recorded, so the order of recording is a topological order and no
+walk needs recursion. Cotangents live in the sweep, never on nodes: sweeping twice is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from tinygrad_bn.errors import GradientError, ShapeError
+from tinygrad_bn.graph.namespaces import arrays, engine, tensors
+from tinygrad_bn.graph.primitive import Array, describe
+from tinygrad_bn.graph.state import current, using
+from tinygrad_bn.graph.tensor import Operand, Tensor, as_constant, leaf
+
+_by_index = attrgetter("index")
+
+
+def tracked(roots: Iterable[Tensor]) -> set[Tensor]:
+    """Collect every tensor through which a gradient of the roots can pass, roots included."""
+    seen = {root for root in roots if root._requires_grad}
+    stack = list(seen)
+    while stack:
+        node = stack.pop()
+        inputs = node.inputs
+        for i in node.wrt:
+            parent = inputs[i]
+            if parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return seen
+
+
+def ancestors(roots: Iterable[Tensor]) -> list[Tensor]:
+    """List all recorded tensors that the roots were computed from, in recording order."""
+    seen = set(roots)
+    stack = list(seen)
+    while stack:
+        for parent in stack.pop().inputs:
+            if isinstance(parent, Tensor) and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return sorted(seen, key=_by_index)
+
+
+def leading_to(nodes: Iterable[Tensor], wanted: Collection[Tensor]) -> set[Tensor]:
+    """Keep the nodes (given in recording order) on a path to one of the wanted tensors."""
+    useful = set(wanted)
+    for node in nodes:
+        inputs = node.inputs
+        for i in node.wrt:
+            if inputs[i] in useful:
+                useful.add(node)
+                break
+    return useful
+
+
+def sweep(
+    cotangents: Mapping[Tensor, Array],
+    *,
+    record: bool,
+    wanted: Collection[Tensor] | None = None,
+) -> dict[Tensor, Array]:
+    """Propagate cotangents of results to the leaves (or to the wanted tensors) and return them.
+
+    With ``record`` the cotangents are Tensors and the sweep is recorded; else ndarrays.
+    Leaves that no path reaches are absent from the answer.
+    """
+    order = sorted(tracked(cotangents), key=_by_index)
+    useful = None if wanted is None else leading_to(order, wanted)
+    pending = dict(cotangents)
+    xp = tensors if record else arrays
+    pull = _pull_recorded if record else _pull
+    with np.errstate(all="ignore"):
+        while order:
+            node = order.pop()
+            if not node.wrt or (useful is not None and node not in useful):
+                continue
+            keep = node._retains or (wanted is not None and node in wanted)
+            g = pending.get(node) if keep else pending.pop(node, None)
+            if g is not None:
+                pull(xp, node, g, pending, useful)
+    return pending
+
+
+def _pull(
+    xp: Any,
+    node: Tensor,
+    g: Array,
+    pending: dict[Tensor, Array],
+    useful: set[Tensor] | None,
+) -> None:
+    """Apply the rules of one node on bare arrays."""
+    op, inputs, values, params = node.op, node.inputs, node.values, node.params
+    rules = op.rules
+    for i in node.wrt:
+        parent = inputs[i]
+        if useful is not None and parent not in useful:
+            continue
+        piece = rules[i](xp, g, node._data, *values, **params)
+        if piece is None:
+            continue
+        value = values[i]
+        if piece.shape != value.shape or piece.dtype is not value.dtype:
+            piece = _fit(xp, node, i, piece)
+        if parent in pending:
+            pending[parent] = pending[parent] + piece
+        else:
+            pending[parent] = piece
+
+
+def _pull_recorded(
+    xp: Any,
+    node: Tensor,
+    g: Array,
+    pending: dict[Tensor, Array],
+    useful: set[Tensor] | None,
+) -> None:
+    """Apply the rules of one node on tensors, recording them as adjoints of the node."""
+    for operand, value in zip(node.inputs, node.values, strict=True):
+        if isinstance(operand, Tensor) and operand._data is not value:
+            raise GradientError(
+                f"A recorded gradient passes {node.op.name} at {node.where}, whose operand "
+                f"{operand.name or operand.op or 'parameter'} was assigned after the recording.",
+                "Form the gradient before assigning, or run the forward pass again.",
+            )
+    with using(scope=node.context.scope, adjoint_of=node):
+        for i in node.wrt:
+            parent = node.inputs[i]
+            if useful is not None and parent not in useful:
+                continue
+            piece = node.op.rules[i](xp, g, node, *node.inputs, **node.params)
+            if piece is None:
+                continue
+            if piece.shape != parent.shape or piece.dtype != parent.dtype:
+                piece = _fit(xp, node, i, piece)
+            pending[parent] = pending[parent] + piece if parent in pending else piece
+
+
+def _fit(xp: Any, node: Tensor, i: int, piece: Array) -> Array:
+    """Give a cotangent its operand's shape (summing what was broadcast) and dtype."""
+    shape, dtype = node.values[i].shape, node.values[i].dtype
+    if piece.shape != shape:
+        if not node.op.broadcasts:
+            raise GradientError(
+                f"The rule of {node.op.name} for operand {i} gave a gradient of shape "
+                f"{piece.shape}; the operand is {describe(node.values[i])}.",
+                "Correct the rule: a gradient has the shape of its operand.",
+            )
+        piece = unbroadcast(xp, piece, shape)
+    return piece if piece.dtype == dtype else xp.astype(piece, dtype)
+
+
+def unbroadcast(xp: Any, g: Array, shape: tuple[int, ...]) -> Array:
+    """Sum ``g`` over the axes along which ``shape`` was broadcast (the adjoint of broadcasting).
+
+    >>> unbroadcast(arrays, np.ones((4, 2, 3)), (2, 1)).tolist()
+    [[12.0], [12.0]]
+    """
+    lead = g.ndim - len(shape)
+    if lead < 0:
+        return xp.broadcast_to(g, shape)
+    axes = (*range(lead), *(lead + i for i, n in enumerate(shape) if n == 1))
+    if axes:
+        g = xp.sum(g, axis=axes, keepdims=True)
+    return xp.reshape(g, shape) if g.shape[lead:] == shape else xp.broadcast_to(g, shape)
+
+
+def seed(root: Tensor, gradient: Operand | None) -> Tensor:
+    """Return the cotangent to start from: the given one, checked, or one for a single element."""
+    if not root._requires_grad:
+        raise GradientError(
+            f"backward of a tensor of shape {root.shape} that does not require a gradient.",
+            "Compute it from a tensor with requires_grad=True, outside no_grad, and through "
+            "differentiable operations.",
+        )
+    if gradient is None:
+        if root.size != 1:
+            raise GradientError(
+                f"backward of a tensor of shape {root.shape} without a cotangent.",
+                "Reduce it to one element (loss.mean()), or pass gradient= of its shape.",
+            )
+        return leaf(np.ones(root.shape, root.dtype))
+    cotangent = as_constant(gradient)
+    if cotangent.shape != root.shape:
+        raise ShapeError(
+            f"backward of a tensor of shape {root.shape}: gradient has shape {cotangent.shape}.",
+            "Pass a cotangent of the tensor's own shape.",
+        )
+    return cotangent if cotangent.dtype == root.dtype else tensors.astype(cotangent, root.dtype)
+
+
+def backward(root: Tensor, gradient: Operand | None, *, create_graph: bool) -> None:
+    """Add gradients to ``grad`` of leaves and retained tensors (the method ``Tensor.backward``)."""
+    start = seed(root, gradient)
+    record = create_graph or current().tracing
+    found = sweep({root: start if record else start._data}, record=record)
+    for target, g in found.items():
+        if target.op is None or target._retains:
+            new = g if record else leaf(np.asarray(g))
+            target.grad = new if target.grad is None else target.grad + new
+
+
+engine.backward = backward

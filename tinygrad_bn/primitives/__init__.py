@@ -1,0 +1,1 @@
+"""The table of primitives: one short row per operation, grouped in families."""

@@ -1,0 +1,54 @@
+"""Where in the user's code a thing happened: the first frame outside this package."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import NamedTuple
+
+PACKAGE = str(Path(__file__).resolve().parent)
+
+
+class Location(NamedTuple):
+    """A line of the user's code."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        """``file:line``, as editors and terminals make clickable."""
+        return f"{self.file}:{self.line}"
+
+
+class _Internal(dict[str, bool]):
+    """Whether a file belongs to this package; each file name is looked at once."""
+
+    def __missing__(self, filename: str) -> bool:
+        self[filename] = inside = filename.startswith(PACKAGE)
+        return inside
+
+
+internal = _Internal()
+
+
+def user_frame(depth: int = 1) -> FrameType | None:
+    """Return the innermost frame outside this package, from ``depth`` callers up."""
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None and internal[frame.f_code.co_filename]:
+        frame = frame.f_back
+    return frame
+
+
+def line_at(code: CodeType, instruction: int) -> Location:
+    """Turn a code object and an instruction offset into a location (done late: it is slow)."""
+    positions = list(code.co_positions())
+    index = instruction // 2
+    line = positions[index][0] if 0 <= index < len(positions) else None
+    return Location(code.co_filename, line or code.co_firstlineno)
+
+
+def user_location() -> Location | None:
+    """Return the user's line that is now executing, or None where there is none."""
+    frame = user_frame(2)
+    return None if frame is None else Location(frame.f_code.co_filename, frame.f_lineno)

@@ -1,0 +1,1 @@
+"""Transforms: functions of functions. Derivatives of any order, traces, checkpoints, own rules."""

@@ -1,0 +1,185 @@
+"""custom_rule: give a function a derivative of your own. checkpoint: compute again, not keep."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_bn.errors import DTypeError, GradientError
+from tinygrad_bn.graph.containers import flatten
+from tinygrad_bn.graph.namespaces import tensors
+from tinygrad_bn.graph.primitive import Primitive, Rule, bind
+from tinygrad_bn.graph.state import Replay, current, using
+from tinygrad_bn.graph.sweep import sweep
+from tinygrad_bn.graph.tensor import Tensor, as_constant, leaf
+from tinygrad_bn.primitives.families import Case, Each, Row, primitive
+from tinygrad_bn.transforms.lifting import call, name_of
+
+
+def custom_rule(
+    *,
+    vjp: Rule | Sequence[Rule | None],
+    cases: Sequence[Case] = (),
+    domain: Any = (-2.0, 2.0),
+    margin: Callable[..., Any] | None = None,
+    analytic: bool = False,
+    broadcasts: bool = False,
+) -> Row:
+    """Decorate a function of tensors to use the given derivative instead of the derived one.
+
+    ``vjp``: one rule per operand, ``rule(xp, g, out, *operands, **params)`` with operations of
+    ``xp``, so that it can be differentiated again. Operands are the parameters annotated
+    ``Array`` (if none is: the positional ones without default), the others are static. The
+    function becomes a row of the table: the derived tests run it on ``cases`` (by default on
+    operands of shape (2, 3)) as they run the built-in ones.
+
+    >>> @custom_rule(vjp=lambda xp, g, out, x: g * (1 - xp.exp(-out)))
+    ... def my_softplus(x):
+    ...     return tensors.log(1 + tensors.exp(x))
+    >>> x = Tensor(0.0, requires_grad=True)
+    >>> my_softplus(x).backward()
+    >>> x.grad
+    Tensor(0.5)
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Tensor]:
+        @functools.wraps(function)
+        def kernel(*values: Any, **params: Any) -> Any:
+            operands = (leaf(v) if isinstance(v, np.ndarray) else v for v in values)
+            with using(recording=False, tracing=False):
+                result = function(*operands, **params)
+            if not isinstance(result, Tensor):
+                raise DTypeError(
+                    f"{name_of(function)} returned a {type(result).__name__}.",
+                    "A function with a custom rule returns one tensor.",
+                )
+            return result._data
+
+        row: Row = primitive(
+            "custom",
+            vjp=vjp,
+            cases=cases,
+            domain=domain,
+            margin=margin,
+            analytic=analytic,
+            broadcasts=broadcasts,
+            opaque=True,
+        )
+        return row(kernel)
+
+    return decorate
+
+
+def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that keeps only its inputs for the backward pass, and computes again.
+
+    Memory for time. What the function draws at random is drawn once; running statistics are
+    updated once, however often it is computed again. The function takes and returns tensors or
+    containers of them, and may close over parameters. Works at every order.
+
+    >>> from tinygrad_bn.transforms.derivatives import grad
+    >>> grad(checkpoint(lambda x: (x * x).sum()))(np.array([1.0, 2.0]))
+    Tensor([2., 4.])
+    """
+
+    @functools.wraps(function)
+    def checkpointed(*arguments: Any) -> Any:
+        state = current()
+        if state.tracing or not state.recording:
+            return function(*arguments)
+        return _Checkpoint(function, arguments).run()
+
+    return checkpointed
+
+
+class _Checkpoint:
+    """One call of a checkpointed function: run, forget the graph, run again when swept."""
+
+    def __init__(self, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
+        values, _, self._rebuild = flatten(tuple(arguments))
+        self._function = function
+        self._operands = [as_constant(v) for v in values]
+        self._outer: list[Tensor] = []
+        self._draws: list[Any] = []
+        self._found: tuple[Any, dict[int, Any]] = (None, {})
+
+    def run(self) -> Any:
+        """Run once; record one node for each tensor of the result."""
+        begin = leaf(np.empty(0)).index
+        own = [leaf(x._data, requires_grad=x._requires_grad) for x in self._operands]
+        result = self._call(own, again=False)
+        leaves, _, rebuild = flatten(result)
+        live = [x for x in leaves if isinstance(x, Tensor)]
+        self._outer = _reached_before(live, begin)
+        inputs = (*self._operands, *self._outer)
+        nodes = [
+            bind(self._primitive(i, x._data), inputs, {}) if isinstance(x, Tensor) else x
+            for i, x in enumerate(leaves)
+        ]
+        return rebuild(nodes)
+
+    def _call(self, own: list[Tensor], *, again: bool) -> Any:
+        replay = Replay(draws=self._draws, again=again, parent=current().replay)
+        with using(replay=replay):
+            return call(self._function, self._rebuild(list(own)))
+
+    def _primitive(self, output: int, value: Any) -> Primitive:
+        return Primitive(
+            name="checkpoint",
+            family="custom",
+            kernel=lambda *operands: value,
+            rules=Each(functools.partial(self._rule, output)),
+            static={},
+        )
+
+    def _rule(self, output: int, position: int, xp: Any, g: Any, _: Any, *operands: Any) -> Any:
+        """Give the cotangent of one input; all are computed together, when the first is asked."""
+        known, gradients = self._found
+        if known is not g:
+            gradients = self._recompute(output, g, operands, record=xp is tensors)
+        answer = gradients.pop(position)
+        self._found = (g, gradients) if gradients else (None, {})
+        return answer
+
+    def _recompute(
+        self, output: int, g: Any, operands: Sequence[Any], *, record: bool
+    ) -> dict[int, Any]:
+        count = len(self._operands)
+        for outer, operand in zip(self._outer, operands[count:], strict=True):
+            if not record and outer._data is not operand:
+                raise GradientError(
+                    f"checkpoint: {outer.name or 'a closed-over parameter'} was assigned between "
+                    "the forward and the backward pass.",
+                    "Sweep before assigning.",
+                )
+        own = [
+            _linked(x) if record else leaf(v, requires_grad=x._requires_grad)
+            for x, v in zip(self._operands, operands[:count], strict=True)
+        ]
+        result = flatten(self._call(own, again=True))[0][output]
+        targets = [*own, *self._outer]
+        found = sweep({result: g}, record=record, wanted=set(targets))
+        wanted = [i for i, x in enumerate((*self._operands, *self._outer)) if x._requires_grad]
+        return {i: found.get(targets[i]) for i in wanted}
+
+
+def _linked(x: Tensor) -> Tensor:
+    """Copy a tensor within the graph, so that a recorded sweep goes on through it."""
+    return tensors.positive(x) if x._requires_grad else x
+
+
+def _reached_before(results: Sequence[Tensor], begin: int) -> list[Tensor]:
+    """Find the tensors recorded before a moment that later results depend on directly."""
+    seen = set(results)
+    stack, outer = list(seen), list[Tensor]()
+    while stack:
+        node = stack.pop()
+        for i in node.wrt:
+            parent = node.inputs[i]
+            if parent not in seen:
+                seen.add(parent)
+                (outer if parent.index < begin else stack).append(parent)
+    return sorted(outer, key=lambda x: x.index)
