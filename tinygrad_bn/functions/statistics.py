@@ -86,9 +86,8 @@ def centre(x: Tensor, axes: tuple[int, ...], correction: float = 0.0) -> Centred
     The result does not depend on the pilot in exact arithmetic, so its gradient is stopped; with
     it a constant column is exactly 0, and a large offset costs no digits.
     """
-    pilot = stop_gradient(
-        getitem(x, tuple(slice(0, 1) if a in axes else slice(None) for a in range(x.ndim)))
-    )
+    first = tuple(slice(0, 1) if a in axes else slice(None) for a in range(x.ndim))
+    pilot = getitem(stop_gradient(x), first)
     shifted = x - pilot
     n = count_along(x, axes)
     offset = sum(shifted, axis=axes, keepdims=True) / n
@@ -170,7 +169,7 @@ def std(
     return where(spread, sqrt(where(spread, variance, 1.0)), where(variance == 0, 0.0, variance))
 
 
-# running statistics --------------------------------------------------------------------------------
+# running statistics ------------------------------------------------------------------------------
 
 
 @public
@@ -212,9 +211,7 @@ class RunningStats:
     ) -> RunningStats:
         """Return statistics before any sample: mean 0 and variance 1 of the given shape."""
         if decay is not None and not 0 <= decay < 1:
-            raise ShapeError(
-                f"RunningStats: decay={decay}.", "Use a share from 0 to below 1, or None."
-            )
+            raise ShapeError(f"RunningStats: decay={decay}.", "Use 0 to below 1, or None.")
         if correction not in (0, 1):
             raise ShapeError(f"RunningStats: correction={correction}.", "Use 0 or 1.")
         axes = (axis,) if isinstance(axis, int) else tuple(axis)
@@ -246,7 +243,7 @@ class RunningStats:
 
         Raises ShapeError if the batch does not reduce to the shape of the statistics.
         """
-        batch = stop_gradient(as_constant(x)).detach()
+        batch = stop_gradient(as_constant(x))
         axes = normalise_axes(batch, self.axis, "RunningStats.updated")
         _refuse_empty(batch, axes, "RunningStats.updated")
         work, _ = _accumulated(batch, "RunningStats.updated")
