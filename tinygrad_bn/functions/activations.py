@@ -17,7 +17,6 @@ from tinygrad_bn.primitives.elementwise import (
     exp,
     expm1,
     logaddexp,
-    minimum,
     tanh,
     where,
 )
@@ -44,7 +43,7 @@ def leaky_relu(x: Operand, /, *, slope: float = 0.01) -> Tensor:
 def elu(x: Operand, /, *, alpha: float = 1.0) -> Tensor:
     """``x`` where positive, else ``alpha * (exp(x) - 1)`` (Clevert et al. 2016)."""
     operand = floating(x, "elu")
-    return where(operand > 0, operand, alpha * expm1(minimum(operand, 0)))
+    return where(operand > 0, operand, alpha * expm1(where(operand > 0, 0.0, operand)))
 
 
 @composition

@@ -30,13 +30,13 @@ Rule: TypeAlias = Callable[..., Any]
 class Primitive:
     """One row: everything that is known of an operation.
 
-    ``kernel`` computes on ndarrays. ``rules`` has one entry per operand (None: no gradient).
-    ``margin`` gives the distance of the operands to the nearest kink or singularity; ``analytic``
-    says whether the operation is a complex-analytic function, so that the complex step applies.
-    ``cases`` and ``domain`` say on what the derived tests run. ``text`` is the function whose
-    source a printed program needs where the kernel is not NumPy's own, ``alike`` the function
-    of NumPy that gives the same bits unless an operand is float16. ``static``: the defaults of the
-    static parameters.
+    ``kernel`` computes on ndarrays. ``rules`` has one entry per operand (None: no gradient), and
+    ``mask`` a bit for each operand with a rule. ``margin`` gives the distance of the operands to
+    the nearest kink or singularity; ``analytic`` says whether the operation is a complex-analytic
+    function, so that the complex step applies. ``cases`` and ``domain`` say on what the derived
+    tests run. ``text`` is the function whose source a printed program needs where the kernel is
+    not NumPy's own, ``alike`` the function of NumPy that gives the same bits unless an operand is
+    float16. ``static``: the defaults of the static parameters.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Primitive:
     cases: tuple[Any, ...] = ()
     domain: Any = (-2.0, 2.0)
     symbol: str | None = None
+    mask: int = -1
     text: Callable[..., Any] | None = None
     alike: Callable[..., Any] | None = None
     static: Mapping[str, Any]
@@ -83,14 +84,25 @@ def register(op: Primitive, function: Callable[..., Any], bare: Callable[..., An
     table[op.name] = op
     setattr(arrays, op.name, bare)
     setattr(tensors, op.name, function)
-    if isinstance(op.kernel, np.ufunc):
-        ufuncs.setdefault(op.kernel, op.name)
+    for theirs in (op.kernel, getattr(np, op.name, None)):
+        if isinstance(theirs, np.ufunc):
+            ufuncs.setdefault(theirs, op.name)
 
 
+class _Positions(dict[int, tuple[int, ...]]):
+    """The bits of a mask as a tuple of positions, each made once (few objects, less collecting)."""
+
+    def __missing__(self, mask: int) -> tuple[int, ...]:
+        self[mask] = bits = tuple(i for i in range(mask.bit_length()) if mask >> i & 1)
+        return bits
+
+
+_positions = _Positions()
 _weak = {bool, int, float, complex, type(None)}
 _real = frozenset("efdg")
 _complex = frozenset("FDG")
 _ndarray = np.ndarray
+_getframe = sys._getframe
 
 
 def bind(op: Primitive, operands: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
@@ -99,11 +111,11 @@ def bind(op: Primitive, operands: tuple[Any, ...], params: dict[str, Any]) -> Te
     Python scalars stay scalars (NumPy's weak promotion); arrays are copied into constants.
     """
     values: list[Any] = []
-    wrt: list[int] = []
+    mask = 0
     for operand in operands:
         if isinstance(operand, Tensor):
             if operand._requires_grad:
-                wrt.append(len(values))
+                mask |= 1 << len(values)
             values.append(operand._data)
         elif type(operand) in _weak:
             values.append(operand)
@@ -116,22 +128,17 @@ def bind(op: Primitive, operands: tuple[Any, ...], params: dict[str, Any]) -> Te
     if type(value) is not _ndarray:
         value = np.asarray(value)
     state = current()
-    if wrt:
-        kind = value.dtype.char
-        if not state.recording:
-            wrt = []
-        elif kind not in _real:
-            if kind in _complex:
-                _refuse_complex(op)
-            wrt = []
-        else:
-            rules = op.rules
-            wrt = [i for i in wrt if rules[i] is not None]
-    if not wrt and not state.tracing:
+    mask = mask & op.mask if state.recording else 0
+    if mask and (kind := value.dtype.char) not in _real:
+        if kind in _complex:
+            _refuse_complex(op)
+        mask = 0
+    if not mask and not state.tracing:
         return leaf(value)
-    frame = sys._getframe(2)
+    frame = _getframe(2)
     while internal[(code := frame.f_code).co_filename] and frame.f_back is not None:
         frame = frame.f_back
+    wrt = _positions[mask]
     return recorded(value, op, operands, values, params, wrt, state, code, frame.f_lasti)
 
 
@@ -145,11 +152,8 @@ def adopt(op: Primitive, operands: Sequence[Any]) -> tuple[Any, ...]:
         try:
             adopted.append(as_constant(operand))
         except TinygradError as error:
-            raise DTypeError(
-                f"{op.name}: operand {position} is a {type(operand).__module__}."
-                f"{type(operand).__qualname__}, which is not a tensor, an array or a number.",
-                error.fix,
-            ) from None
+            what = error.what[0].lower() + error.what[1:]
+            raise type(error)(f"{op.name}, operand {position}: {what}", error.fix) from None
     return tuple(adopted)
 
 

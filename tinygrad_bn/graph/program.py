@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import keyword
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -44,8 +45,8 @@ class Trace:
     @property
     def nodes(self) -> list[Tensor]:
         """The recorded operations, in the order in which they ran."""
-        made_here = set(self.inputs)
-        return [n for n in ancestors(self.results) if n.op is not None and n not in made_here]
+        given = set(self.inputs)
+        return [n for n in ancestors(self.results) if n.op is not None and n not in given]
 
     @property
     def constants(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -54,18 +55,30 @@ class Trace:
         return {names[n]: n.data for n in self._closed_over()}
 
     def _closed_over(self) -> list[Tensor]:
-        return [n for n in ancestors(self.results) if n.op is None and n not in set(self.inputs)]
+        given = set(self.inputs)
+        return [n for n in ancestors(self.results) if n.op is None and n not in given]
 
     def _names(self) -> dict[Tensor, str]:
         """Name inputs and constants by the user where possible, nodes v1, v2, ..."""
         names: dict[Tensor, str] = {}
-        taken: set[str] = {"np"}
+        taken = self._called()
         for prefix, group in (("x", self.inputs), ("c", self._closed_over())):
             for i, tensor in enumerate(group, 1):
                 names[tensor] = _fresh(tensor.name or "", f"{prefix}{i}", taken)
         for i, node in enumerate((n for n in self.nodes if n not in names), 1):
             names[node] = _fresh("", f"v{i}", taken)
         return names
+
+    def _called(self) -> set[str]:
+        """List the names that the program's text calls, which no variable may take."""
+        ops = {node.op for node in self.nodes}
+        bound = {op.name for op in ops if _opaque(op)}
+        return {"np", "float", "int", "bool", "complex"} | bound | _helpers(ops).keys()
+
+    @property
+    def _title(self) -> str:
+        """The name of the program's function."""
+        return _fresh(self.name, "f", self._called())
 
     def program(self) -> str:
         """Return the text of a NumPy program that computes the outputs from the inputs.
@@ -77,18 +90,19 @@ class Trace:
         helpers = _helpers({node.op for node in nodes if _needs_text(node)})
         constants = [names[c] for c in self._closed_over()]
         signature = [names[i] for i in self.inputs] + (["*", *constants] if constants else [])
-        lines = [f"def {self.name}({', '.join(signature)}):"]
+        lines = [f"def {self._title}({', '.join(signature)}):"]
         lines += [f"    {names[node]} = {_expression(node, names)}" for node in nodes]
         leaves, _, rebuild = flatten(self.outputs)
         result = rebuild([_Name(names[x]) if isinstance(x, Tensor) else x for x in leaves])
         lines.append(f"    return {result!r}")
-        return "\n\n".join(["import numpy as np", *helpers, "\n".join(lines)]) + "\n"
+        texts = [_source(helpers[name]) for name in sorted(helpers)]
+        return "\n\n".join(["import numpy as np", *texts, "\n".join(lines)]) + "\n"
 
     def compile(self) -> Callable[..., Any]:
         """Execute the program's text and return its function, the constants bound."""
         namespace: dict[str, Any] = {n.op.name: n.op.kernel for n in self.nodes if _opaque(n.op)}
         exec(self.program(), namespace)  # noqa: S102  (our own text is what is executed)
-        function, constants = namespace[self.name], self.constants
+        function, constants = namespace[self._title], self.constants
         return lambda *arrays: function(*arrays, **constants)
 
     def run(self, *arrays: Any) -> Any:
@@ -121,14 +135,12 @@ class _Name(str):
 
 def _fresh(wish: str, otherwise: str, taken: set[str]) -> str:
     """Return the wished name if it is a free identifier, else the other one made free."""
-    name = wish if wish.isidentifier() and wish.isascii() and wish not in taken else otherwise
-    while name in taken or name in _reserved:
+    free = wish.isidentifier() and wish.isascii() and not keyword.iskeyword(wish)
+    name = wish if free and wish not in taken else otherwise
+    while name in taken:
         name += "_"
     taken.add(name)
     return name
-
-
-_reserved = {"and", "as", "def", "del", "for", "if", "in", "is", "not", "or", "return", "lambda"}
 
 
 def _opaque(op: Primitive) -> bool:
@@ -151,13 +163,16 @@ def _needs_text(node: Tensor) -> bool:
 
 
 def _expression(node: Tensor, names: dict[Tensor, str]) -> str:
-    """Write the call that computes one node; parameters at their defaults are left out."""
+    """Write the call that computes one node; parameters at their defaults are left out.
+
+    Not so numbers: NumPy does not have the standard's defaults everywhere (``expand_dims``).
+    """
     op: Primitive = node.op
     operands = [names[x] if isinstance(x, Tensor) else literal(x) for x in node.inputs]
     params = [
         f"{key}={literal(value)}"
         for key, value in node.params.items()
-        if key not in op.static or op.static[key] is not value
+        if key not in op.static or op.static[key] is not value or type(value) is int
     ]
     call = f"{op.name}({', '.join([*operands, *params])})"
     name = None if _needs_text(node) else _numpy_name(op)
@@ -181,8 +196,8 @@ def literal(value: Any) -> str:
     return repr(value)
 
 
-def _helpers(ops: Iterable[Primitive]) -> list[str]:
-    """Return the source of every kernel that is not NumPy's own, with what those call."""
+def _helpers(ops: Iterable[Primitive]) -> dict[str, FunctionType]:
+    """Return every kernel that is not NumPy's own, with what those call, by name."""
     wanted = sorted((op for op in ops if op.text is not None), key=lambda op: op.name)
     found: dict[str, FunctionType] = {}
     queue: list[Any] = [op.text for op in wanted]
@@ -193,7 +208,7 @@ def _helpers(ops: Iterable[Primitive]) -> list[str]:
         found[function.__name__] = function
         called = (function.__globals__.get(name) for name in _used(function))
         queue += [f for f in called if isinstance(f, FunctionType) and _ours(f, function)]
-    return [_source(found[name]) for name in sorted(found)]
+    return found
 
 
 def _ours(candidate: FunctionType, caller: FunctionType) -> bool:

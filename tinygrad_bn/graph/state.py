@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class Scope:
     """A named stretch of the graph; scopes nest, and each opening is one of its own."""
 
-    __slots__ = ("name", "parent")
+    __slots__ = ("before", "name", "parent")
 
-    def __init__(self, name: str, parent: Scope | None) -> None:
-        self.name, self.parent = name, parent
+    def __init__(self, name: str, before: State) -> None:
+        self.name, self.parent, self.before = name, before.scope, before
 
     @property
     def path(self) -> tuple[Scope, ...]:
@@ -93,24 +93,23 @@ class scope:  # noqa: N801  (used like a function)
     Scope('double')
     """
 
-    __slots__ = ("_name", "_token")
+    __slots__ = ("_name",)
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._token: Any = None
 
     def __enter__(self) -> Scope:
         """Open the scope inside the one that is open."""
         state = _state.get()
-        opened = Scope(self._name, state.scope)
-        self._token = _state.set(
-            State(opened, state.recording, state.tracing, state.adjoint_of, state.replay)
-        )
+        opened = Scope(self._name, state)
+        _state.set(State(opened, state.recording, state.tracing, state.adjoint_of, state.replay))
         return opened
 
     def __exit__(self, *exc: object) -> None:
-        """Close it."""
-        _state.reset(self._token)
+        """Close it. What to return to stands in the scope: one object can be opened again."""
+        opened = _state.get().scope
+        if opened is not None:
+            _state.set(opened.before)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ walk needs recursion. Cotangents live in the sweep, never on nodes: sweeping twi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextvars import ContextVar
 from operator import attrgetter
 from typing import Any
 
@@ -19,6 +20,9 @@ from tinygrad_bn.graph.state import current, using
 from tinygrad_bn.graph.tensor import Operand, Tensor, as_constant, leaf
 
 _by_index = attrgetter("index")
+
+scratch: ContextVar[dict[Any, Any]] = ContextVar("tinygrad_bn.scratch")
+"""What the rules of one sweep share among themselves; it is forgotten with the sweep."""
 
 
 def tracked(roots: Iterable[Tensor]) -> set[Tensor]:
@@ -72,56 +76,78 @@ def sweep(
     Leaves that no path reaches are absent from the answer.
     """
     order = sorted(tracked(cotangents), key=_by_index)
+    targets: Collection[Tensor] = wanted or ()
     useful = None if wanted is None else leading_to(order, wanted)
     pending = dict(cotangents)
-    xp = tensors if record else arrays
-    pull = _pull_recorded if record else _pull
-    with np.errstate(all="ignore"):
-        while order:
-            node = order.pop()
-            if not node.wrt or (useful is not None and node not in useful):
-                continue
-            keep = node._retains or (wanted is not None and node in wanted)
-            g = pending.get(node) if keep else pending.pop(node, None)
-            if g is not None:
-                pull(xp, node, g, pending, useful)
+    token = scratch.set({})
+    try:
+        with np.errstate(all="ignore"):
+            (_record if record else _compute)(order, pending, targets, useful)
+    finally:
+        scratch.reset(token)
     return pending
 
 
-def _pull(
-    xp: Any,
-    node: Tensor,
-    g: Array,
+def _compute(
+    order: list[Tensor],
     pending: dict[Tensor, Array],
-    useful: set[Tensor] | None,
+    targets: Collection[Tensor],
+    useful: Collection[Tensor] | None,
 ) -> None:
-    """Apply the rules of one node on bare arrays."""
-    op, inputs, values, params = node.op, node.inputs, node.values, node.params
-    rules = op.rules
-    for i in node.wrt:
-        parent = inputs[i]
-        if useful is not None and parent not in useful:
+    """Apply the rules of all nodes, the last recorded first, on bare arrays."""
+    while order:
+        node = order.pop()
+        wrt = node.wrt
+        if not wrt or (g := pending.pop(node, None)) is None:
             continue
-        piece = rules[i](xp, g, node._data, *values, **params)
-        if piece is None:
-            continue
-        value = values[i]
-        if piece.shape != value.shape or piece.dtype is not value.dtype:
-            piece = _fit(xp, node, i, piece)
-        if parent in pending:
-            pending[parent] = pending[parent] + piece
-        else:
-            pending[parent] = piece
+        if node._retains or node in targets:
+            pending[node] = g
+        rules, inputs, values, params = node.op.rules, node.inputs, node.values, node.params
+        for i in wrt:
+            parent = inputs[i]
+            if useful is not None and parent not in useful:
+                continue
+            piece = rules[i](arrays, g, node._data, *values, **params)
+            if piece is None:
+                continue
+            value = values[i]
+            if piece.shape != value.shape or piece.dtype is not value.dtype:
+                piece = _fit(arrays, node, i, piece)
+            if parent in pending:
+                pending[parent] = pending[parent] + piece
+            else:
+                pending[parent] = piece
 
 
-def _pull_recorded(
-    xp: Any,
-    node: Tensor,
-    g: Array,
-    pending: dict[Tensor, Array],
-    useful: set[Tensor] | None,
+def _record(
+    order: list[Tensor],
+    pending: dict[Tensor, Tensor],
+    targets: Collection[Tensor],
+    useful: Collection[Tensor] | None,
 ) -> None:
-    """Apply the rules of one node on tensors, recording them as adjoints of the node."""
+    """Apply the rules of all nodes on tensors, recording them as adjoints of their nodes."""
+    while order:
+        node = order.pop()
+        if not node.wrt or (g := pending.pop(node, None)) is None:
+            continue
+        if node._retains or node in targets:
+            pending[node] = g
+        _refuse_stale(node)
+        with using(scope=node.context.scope, adjoint_of=node):
+            for i in node.wrt:
+                parent = node.inputs[i]
+                if useful is not None and parent not in useful:
+                    continue
+                piece = node.op.rules[i](tensors, g, node, *node.inputs, **node.params)
+                if piece is None:
+                    continue
+                if piece.shape != parent.shape or piece.dtype != parent.dtype:
+                    piece = _fit(tensors, node, i, piece)
+                pending[parent] = pending[parent] + piece if parent in pending else piece
+
+
+def _refuse_stale(node: Tensor) -> None:
+    """Raise if an operand was assigned since: a recorded gradient would mix two values."""
     for operand, value in zip(node.inputs, node.values, strict=True):
         if isinstance(operand, Tensor) and operand._data is not value:
             raise GradientError(
@@ -129,17 +155,6 @@ def _pull_recorded(
                 f"{operand.name or operand.op or 'parameter'} was assigned after the recording.",
                 "Form the gradient before assigning, or run the forward pass again.",
             )
-    with using(scope=node.context.scope, adjoint_of=node):
-        for i in node.wrt:
-            parent = node.inputs[i]
-            if useful is not None and parent not in useful:
-                continue
-            piece = node.op.rules[i](xp, g, node, *node.inputs, **node.params)
-            if piece is None:
-                continue
-            if piece.shape != parent.shape or piece.dtype != parent.dtype:
-                piece = _fit(xp, node, i, piece)
-            pending[parent] = pending[parent] + piece if parent in pending else piece
 
 
 def _fit(xp: Any, node: Tensor, i: int, piece: Array) -> Array:
@@ -162,6 +177,8 @@ def unbroadcast(xp: Any, g: Array, shape: tuple[int, ...]) -> Array:
     >>> unbroadcast(arrays, np.ones((4, 2, 3)), (2, 1)).tolist()
     [[12.0], [12.0]]
     """
+    if g.shape == shape:
+        return g
     lead = g.ndim - len(shape)
     if lead < 0:
         return xp.broadcast_to(g, shape)

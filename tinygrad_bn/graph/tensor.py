@@ -14,9 +14,9 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
+from tinygrad_bn.errors import DTypeError, GradientError, ShapeError, TinygradError
 from tinygrad_bn.graph.namespaces import engine, tensors
-from tinygrad_bn.graph.state import Scope, State
+from tinygrad_bn.graph.state import Scope, State, current
 from tinygrad_bn.source import Location, line_at
 
 Operand: TypeAlias = Any
@@ -73,7 +73,7 @@ class Tensor:
     inputs: tuple[Any, ...]
     values: tuple[Any, ...] | list[Any]
     params: dict[str, Any]
-    wrt: list[int] | tuple[int, ...]
+    wrt: tuple[int, ...]
     context: State
     index: int
 
@@ -94,10 +94,9 @@ class Tensor:
 
     @property
     def data(self) -> npt.NDArray[Any]:
-        """The value as a read-only ndarray, not copied."""
-        array = self._data
-        array.setflags(write=False)
-        return array
+        """The value as a read-only ndarray, not copied (a view, whose shape can be set)."""
+        self._data.setflags(write=False)
+        return self._data.view()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -212,7 +211,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """Return the same value outside the graph (the data is shared: it cannot change)."""
-        return leaf(self._data)
+        return tensors.stop_gradient(self)
 
     def assign(self, value: Operand) -> None:  # noqa: ARG002  (a Variable takes it)
         """Refuse: only parameters and buffers can be assigned."""
@@ -263,6 +262,12 @@ class Tensor:
 
     def __rmod__(self, other: Operand) -> Tensor:
         return tensors.remainder(other, self)
+
+    def __divmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
+        return other // self, other % self
 
     def __pow__(self, other: Operand) -> Tensor:
         return tensors.pow(self, other)
@@ -472,6 +477,12 @@ class Tensor:
             "Write x = x.at[index].set(value); it returns a new tensor, with its gradient.",
         )
 
+    def __delitem__(self, key: Any) -> None:
+        raise DTypeError(
+            "Deletion of items of a tensor: tensors are immutable values.",
+            "Index the elements to keep; it returns a new tensor, with its gradient.",
+        )
+
     def __repr__(self) -> str:
         text = np.array2string(self._data, separator=", ", prefix=f"{type(self).__name__}(")
         parts = [text]
@@ -623,6 +634,7 @@ class At:
 
 _root = State()
 _nothing: dict[str, Any] = {}
+_blank = object.__new__
 
 
 def _fill(tensor: Tensor, value: npt.NDArray[Any]) -> None:
@@ -638,7 +650,7 @@ def _fill(tensor: Tensor, value: npt.NDArray[Any]) -> None:
 
 def leaf(value: npt.NDArray[Any], *, requires_grad: bool = False) -> Tensor:
     """Wrap an array that nobody else will write to, without copying or checking it."""
-    tensor = Tensor.__new__(Tensor)
+    tensor = _blank(Tensor)
     _fill(tensor, value)
     tensor._requires_grad = requires_grad
     return tensor
@@ -650,20 +662,25 @@ def recorded(
     inputs: tuple[Any, ...],
     values: list[Any],
     params: dict[str, Any],
-    wrt: list[int],
+    wrt: tuple[int, ...],
     context: State,
     code: CodeType,
     instruction: int,
 ) -> Tensor:
     """Make a node: a value with the operation, operands and line it came from."""
-    tensor = Tensor.__new__(Tensor)
+    tensor = _blank(Tensor)
     tensor._data = value
     tensor._requires_grad = bool(wrt)
     tensor._retains = False
     tensor.grad = tensor.name = None
-    tensor.op, tensor.inputs, tensor.values, tensor.params = op, inputs, values, params
-    tensor.wrt, tensor.context = wrt, context
-    tensor._code, tensor._instruction = code, instruction
+    tensor.op = op
+    tensor.inputs = inputs
+    tensor.values = values
+    tensor.params = params
+    tensor.wrt = wrt
+    tensor.context = context
+    tensor._code = code
+    tensor._instruction = instruction
     tensor.index = _next_index()
     return tensor
 
@@ -691,8 +708,10 @@ def _own(data: Any, dtype: npt.DTypeLike | None) -> npt.NDArray[Any]:
         return data._data if dtype is None else data._data.astype(dtype)
     try:
         array = np.array(_plain(data), dtype=dtype)
-    except (ValueError, TypeError, OverflowError) as error:
-        _refuse_data(data, str(error).split("\n")[0])
+    except TinygradError:
+        raise
+    except Exception as error:  # noqa: BLE001  (a foreign object's protocol may raise anything)
+        _refuse_data(data, str(error).split("\n")[0].rstrip("."))
     if array.dtype.kind not in "biufc":
         _refuse_data(data, f"it would become an array of dtype {array.dtype}")
     return array
@@ -703,6 +722,11 @@ def _plain(data: Any) -> Any:
     if isinstance(data, list | tuple):
         return [_plain(item) for item in data]
     if isinstance(data, Tensor):
+        if data._requires_grad and current().recording:
+            raise GradientError(
+                "A list that holds a tensor which requires a gradient would lose the gradient.",
+                "Join tensors with stack or concat; detach() those whose gradient is not wanted.",
+            )
         return data._data
     if isinstance(data, np.ndarray | np.generic) or hasattr(data, "__array__"):
         return data
@@ -710,8 +734,10 @@ def _plain(data: Any) -> Any:
 
 
 def _refuse_data(data: Any, reason: str) -> NoReturn:
+    kind = type(data)
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
     raise DTypeError(
-        f"A {type(data).__module__}.{type(data).__qualname__} cannot become a tensor: {reason}.",
+        f"A {name} cannot become a tensor: {reason}.",
         "Pass numbers, nested lists of equal lengths, or an array (numpy.asarray(x)).",
     )
 

@@ -42,6 +42,7 @@ def _matmul_right(xp: Any, g: Array, out: Array, x: Array, y: Array) -> Array:
         (((3,), (3,)), {}),
         (((3,), (2, 3, 4)), {}),
         (((2, 2, 3), (3,)), {}),
+        (((1, 2, 3), (2, 1, 3, 1)), {}),
     ],
     symbol="@",
     alike=np.matmul,
@@ -70,6 +71,7 @@ def _vecdot_side(other: int) -> Any:
     np.vecdot,
     vjp=(_vecdot_side(1), _vecdot_side(0)),
     cases=[(((2, 3), (2, 3)), {}), (((3, 4), (3, 1)), {"axis": 0}), (((3,), (2, 3)), {})],
+    analytic=False,  # of complex vectors the first is conjugated
 )
 def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     """Dot products of vectors along an axis; the other axes broadcast."""
@@ -145,6 +147,9 @@ def _einsum_operand(
         (((3, 3),), {"subscripts": "ii->i"}),
         (((2, 3),), {"subscripts": "ij->"}),
         (((2, 3), (2, 3)), {"subscripts": "ij,ij->ij"}),
+        (((2, 1), (3, 4)), {"subscripts": "ij,jk->ik"}),
+        (((3, 2), (1,), (4, 1)), {"subscripts": "ji,j,kj->ik"}),
+        (((2, 2, 3), (2, 4)), {"subscripts": "iij,ik->jk"}),
     ],
 )
 def einsum(*operands: Array, subscripts: str) -> Array:
@@ -187,7 +192,9 @@ def _tensordot_right(xp: Any, g: Array, out: Array, x: Array, y: Array, axes: An
         (((2, 3, 4), (3, 4, 2)), {}),
         (((2, 3), (3, 2)), {"axes": ((0,), (1,))}),
         (((2,), (3,)), {"axes": 0}),
+        (((2, 3, 4), (4, 5, 2)), {"axes": ((-1, 0), (0, -1))}),
     ],
+    broadcasts=False,
 )
 def tensordot(x1: Array, x2: Array, /, *, axes: Any = 2) -> Array:
     """Sum of products over several axes: the last and first ``axes``, or two lists of axes."""

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bn.graph.primitive import Array
-from tinygrad_bn.primitives.families import Case, elementwise, flat
+from tinygrad_bn.graph.sweep import unbroadcast
+from tinygrad_bn.primitives.families import Case, default_cases, elementwise, flat
 
 POSITIVE = (0.1, 3.0)
 BITS: list[Case] = [((np.array([5, 3, 12]), np.array([[1], [2]])), {})]
@@ -46,7 +47,7 @@ def add(x: Array, y: Array, /) -> Array:
 
 @elementwise(
     np.subtract,
-    vjp=(lambda xp, g, out, x, y: g, lambda xp, g, out, x, y: -g),
+    vjp=(lambda xp, g, out, x, y: g, lambda xp, g, out, x, y: -unbroadcast(xp, g, y.shape)),
     symbol="−",
 )
 def subtract(x: Array, y: Array, /) -> Array:
@@ -64,7 +65,10 @@ def multiply(x: Array, y: Array, /) -> Array:
 
 @elementwise(
     np.divide,
-    vjp=(lambda xp, g, out, x, y: g / y, lambda xp, g, out, x, y: -(g * out / y)),
+    vjp=(
+        lambda xp, g, out, x, y: g / y,
+        lambda xp, g, out, x, y: -(unbroadcast(xp, g * out, y.shape) / y),
+    ),
     domain=((-2.0, 2.0), POSITIVE),
     margin=lambda x, y: np.abs(y),
     symbol="÷",
@@ -115,6 +119,11 @@ def _pow_exponent(xp: Any, g: Array, out: Array, x: Array, y: Array) -> Array:
 @elementwise(
     np.pow,
     vjp=(_pow_base, _pow_exponent),
+    cases=[
+        *default_cases("elementwise", 2),
+        *((((3,), y), {}) for y in (0, 1, 2, 3, -1, 2.0, 0.5)),
+        (((3,), np.array([0, 2, 3])), {}),
+    ],
     domain=(POSITIVE, (-2.0, 2.0)),
     margin=lambda x, y: np.where(y == np.round(y), np.inf, np.abs(x)),
     symbol="^",
@@ -395,7 +404,12 @@ def _inside(xp: Any, g: Array, out: Array, x: Array, lo: Array, hi: Array) -> Ar
 
 
 def _below(xp: Any, g: Array, out: Array, x: Array, lo: Array, hi: Array) -> Array:
-    return xp.where((x <= lo) if hi is None else (x <= lo) & (x < hi), g, 0.0)
+    return xp.where((x <= lo) if hi is None else (x <= lo) & (lo < hi), g, 0.0)
+
+
+def _above(xp: Any, g: Array, out: Array, x: Array, lo: Array, hi: Array) -> Array:
+    """Where the bounds cross, the upper one is what NumPy returns."""
+    return xp.where((x >= hi) if lo is None else (x >= hi) | (lo >= hi), g, 0.0)
 
 
 def _clip_margin(x: Array, lo: Array, hi: Array) -> Array:
@@ -405,12 +419,15 @@ def _clip_margin(x: Array, lo: Array, hi: Array) -> Array:
 
 @elementwise(
     np.clip,
-    vjp=(_inside, _below, lambda xp, g, out, x, lo, hi: xp.where(x >= hi, g, 0.0)),
+    vjp=(_inside, _below, _above),
     cases=[
         (((3, 4), (4,), (3, 1)), {}),
+        ((np.array([[-1.5], [0.125], [1.75]]), (1, 4), ()), {}),
+        ((np.array([-0.5, 0.25, 1.5]), np.array([1.0, 1.0, 1.0]), np.array([0.5, 0.0, 0.5])), {}),
         (((5,), -0.5, 0.7), {}),
         (((5,), None, 0.7), {}),
         (((5,), 0.2, None), {}),
+        (((5,), None, None), {}),
     ],
     domain=((-2.0, 2.0), (-1.0, -0.5), (0.5, 1.0)),
     margin=_clip_margin,
@@ -433,6 +450,7 @@ def clip(x: Array, /, min: Array = None, max: Array = None) -> Array:
     ),
     cases=[
         ((np.array([[True, False, True], [False, False, True]]), (2, 3), (3,)), {}),
+        ((np.array([[True, False, True], [False, False, True]]), (2, 1), ()), {}),
         ((np.array([True, False]), (2, 1), 0.5), {}),
     ],
 )

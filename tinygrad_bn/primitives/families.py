@@ -36,6 +36,7 @@ the row's domain), or an ndarray or number taken as it is."""
 
 
 _missing = inspect.Parameter.empty
+_none: dict[str, Any] = {}
 
 
 class Each:
@@ -111,6 +112,7 @@ def primitive(
             text=None if kernel or opaque else function,
             alike=alike or kernel,
             static=call.static,
+            mask=_mask(rules),
         )
         if prepare is None:
             public = _public(op, function, call)
@@ -121,6 +123,14 @@ def primitive(
         return public
 
     return decorate
+
+
+def _mask(rules: Any) -> int:
+    """Set a bit for each operand that has a rule; all bits where any number of operands has."""
+    if isinstance(rules, Each):
+        return -1
+    listed = rules.rules if isinstance(rules, Leading) else rules
+    return sum(1 << i for i, rule in enumerate(listed) if rule is not None)
 
 
 class _Call(NamedTuple):
@@ -152,20 +162,22 @@ class _Call(NamedTuple):
 
 def _public(op: Primitive, function: Callable[P, Any], call: _Call) -> Callable[P, Tensor]:
     """Make the public function of a row: same name, signature and docstring, on tensors."""
-    arity = None if call.variadic else len(call.operands)
-
-    if call.static:
+    public: Any
+    if not call.static and not call.variadic and len(call.operands) == 1:
 
         @functools.wraps(function)
-        def public(*operands: Any, **keywords: Any) -> Tensor:
-            return bind(op, *_arrange(op, call, operands, keywords))
+        def public(x: Any, /) -> Tensor:
+            return bind(op, (x,), _none)
+    elif not call.static and not call.variadic and len(call.operands) == 2:
+
+        @functools.wraps(function)
+        def public(x: Any, y: Any, /) -> Tensor:
+            return bind(op, (x, y), _none)
     else:
 
         @functools.wraps(function)
         def public(*operands: Any, **keywords: Any) -> Tensor:
-            if keywords or len(operands) != arity:
-                operands, _ = _arrange(op, call, operands, keywords)
-            return bind(op, operands, {})
+            return bind(op, *_arrange(op, call, operands, keywords))
 
     return public
 
@@ -240,8 +252,8 @@ def default_cases(family: str, arity: int) -> tuple[Case, ...]:
         return (((((2, 3),) * arity), {}),)
     if arity == 1:
         return ((((3, 4),), {}), (((),), {}))
-    shapes = [((3, 4), (3, 4)), ((2, 1, 3), (4, 1)), ((), (3,)), ((3,), ())]
-    return tuple((pair, {}) for pair in shapes)
+    pairs: list[tuple[Any, Any]] = [((3, 4), (3, 4)), ((2, 1, 3), (4, 1)), ((), (3,)), ((3,), ())]
+    return tuple((pair, {}) for pair in [*pairs, ((3,), 0.75), (0.75, (3,))])
 
 
 class Family:

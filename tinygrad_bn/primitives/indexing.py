@@ -26,6 +26,11 @@ INDEXED: list[Any] = [
     (((3, 4), ROWS, np.array([1, 1, 1])), {"index": ("array", "array")}),
     (((3, 4), MASK), {"index": ("array", None, (3, None, -2))}),
     (((3, 4),), {"index": (1, Ellipsis, (None, None, 2))}),
+    (((3, 4),), {"index": (-1, None, (None, None, -1))}),
+    (((2, 3, 2), ROWS - 1, ROWS // 2), {"index": ("array", (None, None, None), "array")}),
+    (((3, 2), np.eye(3, 2) > 0), {"index": ("array",)}),
+    (((3, 4), np.array(-1)), {"index": (Ellipsis, "array")}),
+    (((),), {"index": (None, Ellipsis)}),
 ]
 
 
@@ -104,7 +109,9 @@ def _gather(
     cases=[
         (((3, 4), ROWS), {"index": ("array",), "shape": (5, 4)}),
         (((3,), ROWS, np.array([1, 1, 1])), {"index": ("array", "array"), "shape": (3, 2)}),
+        (((4,), ROWS), {"index": ("array",), "shape": (3, 4)}),
         (((2,),), {"index": (1, (None, None, 2)), "shape": (3, 4)}),
+        (((1,),), {"index": (1, (None, None, 2)), "shape": (3, 4)}),
     ],
 )
 def scatter_add(x: Array, *arrays: Array, index: Template, shape: Shape) -> Array:
@@ -121,8 +128,9 @@ def scatter_add(x: Array, *arrays: Array, index: Template, shape: Shape) -> Arra
 
 
 def _take_back(xp: Any, g: Array, out: Array, x: Array, indices: Array, axis: int | None) -> Array:
-    axis = 0 if axis is None else axis % x.ndim
-    return xp.scatter_add(g, (*(slice(None),) * axis, indices), shape=x.shape)
+    if axis is None:
+        return xp.reshape(xp.scatter_add(g, indices, shape=(x.size,)), shape=x.shape)
+    return xp.scatter_add(g, (*(slice(None),) * (axis % x.ndim), indices), shape=x.shape)
 
 
 @indexing(
@@ -132,13 +140,17 @@ def _take_back(xp: Any, g: Array, out: Array, x: Array, indices: Array, axis: in
         (((3, 4), ROWS), {"axis": 0}),
         (((4, 3), np.array([[1, -1], [0, 1]])), {"axis": -1}),
         (((5,), ROWS), {}),
+        (((3, 3), ROWS), {}),
+        (((3, 4), np.array(1)), {"axis": 1}),
     ],
 )
 def take(x: Array, indices: Array, /, *, axis: int | None = None) -> Array:
     """Elements of ``x`` along an axis (may be left out for one-dimensional ``x``)."""
 
 
-def _along_back(xp: Any, g: Array, out: Array, x: Array, indices: Array, axis: int) -> Array:
+def _along_back(xp: Any, g: Array, out: Array, x: Array, indices: Array, axis: int | None) -> Array:
+    if axis is None:
+        return _take_back(xp, g, out, x, indices, axis)
     return xp.scatter_along_axis(g, indices, shape=x.shape, axis=axis)
 
 
@@ -148,9 +160,15 @@ ALONG = np.array([[0, 2], [1, 1]])
 @indexing(
     np.take_along_axis,
     vjp=(_along_back, None),
-    cases=[(((2, 3), ALONG), {"axis": 1}), (((3, 2), ALONG), {"axis": 0})],
+    cases=[
+        (((2, 3), ALONG), {"axis": 1}),
+        (((3, 2), ALONG), {"axis": 0}),
+        (((2, 3), ALONG[:1]), {"axis": -1}),
+        (((1, 3), ALONG), {"axis": 1}),
+        (((2, 3), ROWS), {"axis": None}),
+    ],
 )
-def take_along_axis(x: Array, indices: Array, /, *, axis: int = -1) -> Array:
+def take_along_axis(x: Array, indices: Array, /, *, axis: int | None = -1) -> Array:
     """For each row along an axis its own elements: ``indices`` has as many axes as ``x``."""
 
 
@@ -164,7 +182,7 @@ def take_along_axis(x: Array, indices: Array, /, *, axis: int = -1) -> Array:
 def scatter_along_axis(x: Array, indices: Array, /, *, shape: Shape, axis: int) -> Array:
     """Zeros of ``shape`` with ``x`` added: the adjoint of ``take_along_axis``."""
     total = np.zeros(shape, x.dtype)
-    place = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
+    place = list(np.ogrid[tuple(slice(n) for n in shape)])
     place[axis] = indices
     np.add.at(total, tuple(place), x)
     return total
@@ -319,6 +337,7 @@ def _multiply_value(
     broadcasts=True,
     cases=[
         (((3, 4), (2, 4), np.array([2, 0])), {"index": ("array",)}),
+        (((3, 4), (4,), np.array([2, 0])), {"index": ("array",)}),
         (((3, 4), (2,)), {"index": (1, (None, None, 2))}),
     ],
 )

@@ -21,7 +21,7 @@ def _back(xp: Any, g: Array, out: Array, x: Array, **params: Any) -> Array:
 @movement(
     np.reshape, vjp=_back, cases=[(((2, 6),), {"shape": (3, 4)}), (((2, 3),), {"shape": (-1,)})]
 )
-def reshape(x: Array, /, shape: Shape) -> Array:
+def reshape(x: Array, /, shape: Shape, *, copy: bool | None = None) -> Array:
     """Return the elements, in row-major order, in another shape; one length may be -1.
 
     >>> reshape([1.0, 2.0, 3.0, 4.0], (2, 2))
@@ -88,7 +88,11 @@ def moveaxis(
     np.broadcast_to,
     vjp=lambda xp, g, out, x, shape: g,
     broadcasts=True,
-    cases=[(((3, 1),), {"shape": (2, 3, 4)}), (((),), {"shape": (2,)})],
+    cases=[
+        (((3, 1),), {"shape": (2, 3, 4)}),
+        (((2, 1, 3),), {"shape": (2, 2, 3)}),
+        (((),), {"shape": (2,)}),
+    ],
 )
 def broadcast_to(x: Array, /, shape: Shape) -> Array:
     """Repeat the elements along new axes and axes of length one, without copying."""
@@ -144,6 +148,8 @@ def _repeat_back(
         (((2, 3),), {"repeats": 2}),
         (((2, 3),), {"repeats": 3, "axis": -1}),
         (((2, 3),), {"repeats": (2, 0, 1), "axis": 1}),
+        (((2, 2),), {"repeats": (1, 0, 2, 1)}),
+        (((2, 3),), {"repeats": (2,), "axis": 1}),
     ],
 )
 def repeat(x: Array, /, repeats: int | Shape, *, axis: int | None = None) -> Array:
@@ -185,7 +191,11 @@ def _sequence(arrays: Sequence[Array], /, *, axis: int | None = 0) -> Any:
 @movement.called(
     _sequence,
     vjp=Each(_concat_part),
-    cases=[(((2, 3), (2, 1), (2, 2)), {"axis": -1}), (((1, 3), (2, 3)), {"axis": 0})],
+    cases=[
+        (((2, 3), (2, 1), (2, 2)), {"axis": -1}),
+        (((1, 3), (2, 3)), {"axis": 0}),
+        (((2,), (), (1, 2)), {"axis": None}),
+    ],
 )
 def concat(*arrays: Array, axis: int = 0) -> Array:
     """Join a sequence of arrays along an existing axis (None: flattened first).
@@ -225,24 +235,34 @@ def triu(x: Array, /, *, k: int = 0) -> Array:
 
 
 @movement(
-    vjp=lambda xp, g, out, x, dtype, copy: g,
-    cases=[(((2, 3),), {"dtype": np.dtype("float32")}), (((2, 3),), {"dtype": np.dtype("int64")})],
+    vjp=lambda xp, g, out, x, dtype, copy, device: g,
+    cases=[
+        (((2, 3),), {"dtype": np.dtype("float64")}),
+        (((2, 3),), {"dtype": np.dtype("float32")}),
+        (((2, 3),), {"dtype": np.dtype("int64")}),
+    ],
     analytic=False,
 )
-def astype(x: Array, /, dtype: Any, *, copy: bool = True) -> Array:
+def astype(x: Array, /, dtype: Any, *, copy: bool = True, device: Any = None) -> Array:
     """Convert the elements to another dtype; the gradient is converted back.
 
     >>> astype([1.5, 2.5], "int64")
     Tensor([1, 2])
     """
-    return np.astype(x, np.dtype(dtype), copy=copy)
+    return np.astype(x, np.dtype(dtype), copy=copy, device=device)
 
 
 def _pad_back(xp: Any, g: Array, out: Array, x: Array, widths: Any, value: float) -> Array:
     return g[tuple(slice(b, b + n) for (b, _), n in zip(widths, x.shape, strict=True))]
 
 
-@movement(vjp=_pad_back, cases=[(((2, 3),), {"widths": ((1, 0), (2, 1)), "value": 0.5})])
+@movement(
+    vjp=_pad_back,
+    cases=[
+        (((2, 3),), {"widths": ((1, 0), (2, 1)), "value": 0.5}),
+        (((3,),), {"widths": ((0, 2),)}),
+    ],
+)
 def pad_constant(x: Array, /, *, widths: tuple[Shape, ...], value: float = 0.0) -> Array:
     """Surround with a constant: ``widths`` has (before, after) for each axis."""
     return np.pad(x, widths, constant_values=value)

@@ -21,9 +21,23 @@ CASES = [
     ((SHAPES,), {"axis": 1}),
     ((SHAPES,), {"axis": (2, 0), "keepdims": True}),
     ((SHAPES,), {"axis": -1}),
+    ((SHAPES,), {"axis": (0, -1)}),
+    ((SHAPES,), {"axis": ()}),
+    ((SHAPES,), {"keepdims": True}),
     (((),), {}),
 ]
+TYPED: list[Any] = [
+    ((SHAPES,), {"axis": 1, "dtype": np.dtype("float64")}),
+    (((0, 3),), {"axis": 0}),
+]
 ALONG = [((SHAPES,), {"axis": 1}), ((SHAPES,), {"axis": -1}), (((5,),), {})]
+RUNNING: list[Any] = [
+    *ALONG,
+    (((3, 2),), {"axis": 0, "include_initial": True}),
+    (((2, 3),), {"axis": -1, "dtype": np.dtype("float64")}),
+    (((2, 0),), {"axis": 1}),
+    (((1,),), {}),
+]
 
 
 def restore(xp: Any, reduced: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
@@ -42,7 +56,7 @@ def _sum_rule(
     return spread(xp, g, x, axis, keepdims)
 
 
-@reduction(vjp=_sum_rule, cases=CASES, symbol="Σ", alike=np.sum)
+@reduction(vjp=_sum_rule, cases=[*CASES, *TYPED], symbol="Σ", alike=np.sum)
 def sum(x: Array, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Array:
     """Sum of the elements along axes; small integers are summed in the default integer.
 
@@ -76,7 +90,12 @@ def _prod_rule(
     return spread(xp, g, x, axis, keepdims) * xp.permute_dims(others, axes=inverse)
 
 
-@reduction(np.prod, vjp=_prod_rule, cases=CASES, symbol="Π")
+@reduction(
+    np.prod,
+    vjp=_prod_rule,
+    cases=[*CASES, *TYPED, ((np.array([[0.0, 2.0], [0.0, 0.0]]),), {"axis": 1})],
+    symbol="Π",
+)
 def prod(x: Array, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Array:
     """Product of the elements along axes; the gradient is exact also where elements are zero."""
 
@@ -157,7 +176,7 @@ def _cumulative_sum_rule(
 @reduction(
     np.cumulative_sum,
     vjp=_cumulative_sum_rule,
-    cases=[*ALONG, (((3, 2),), {"axis": 0, "include_initial": True})],
+    cases=RUNNING,
 )
 def cumulative_sum(
     x: Array, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
@@ -187,7 +206,7 @@ def _cumulative_prod_rule(
 @reduction(
     np.cumulative_prod,
     vjp=_cumulative_prod_rule,
-    cases=[*ALONG, (((3, 2),), {"axis": 0, "include_initial": True})],
+    cases=[*RUNNING, ((np.array([2.0, 0.0, -1.5, 0.0, 3.0]),), {})],
 )
 def cumulative_prod(
     x: Array, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False

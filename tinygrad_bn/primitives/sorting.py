@@ -12,6 +12,7 @@ from tinygrad_bn.primitives.families import sorting
 CASES: list[Any] = [
     (((3, 4),), {}),
     (((3, 4),), {"axis": 0, "descending": True}),
+    (((2, 3, 4),), {"axis": 1}),
     (((5,),), {"stable": False}),
 ]
 

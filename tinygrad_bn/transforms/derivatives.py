@@ -20,6 +20,7 @@ from tinygrad_bn.graph.tensor import Tensor, as_constant, leaf
 from tinygrad_bn.transforms.lifting import (
     Lifted,
     call,
+    call_for_tensors,
     cotangent_for,
     lift,
     name_of,
@@ -109,14 +110,12 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[...,
     (Tensor(10.), (Tensor(5.), Tensor(2.)))
     """
     replaced, lifted = _lift_arguments(function, primals, range(len(primals)))
-    result = call(function, replaced)
-    results, _, _ = flatten(result)
+    result, live, _ = call_for_tensors(function, replaced)
     leaves = [x for one in lifted for x in one.leaves]
-    live = [r for r in results if isinstance(r, Tensor)]
     record = outside(live, leaves)
 
     def pull_back(cotangent: Any) -> tuple[Any, ...]:
-        given, _, _ = flatten(cotangent if live != [result] else as_constant(cotangent))
+        given, _, _ = flatten(as_constant(cotangent) if isinstance(result, Tensor) else cotangent)
         if len(given) != len(live):
             raise ShapeError(
                 f"The result of {name_of(function)} has {len(live)} tensors, the cotangent "
@@ -145,8 +144,7 @@ def jvp(
     (Tensor(9.), Tensor(6.))
     """
     replaced, lifted = _lift_arguments(function, primals, range(len(primals)))
-    result = call(function, replaced)
-    results, _, rebuild = flatten(result)
+    result, live, rebuild = call_for_tensors(function, replaced)
     leaves = [x for one in lifted for x in one.leaves]
     directions = [t for tangent in tangents for t in flatten(_promoted(tangent))[0]]
     if len(directions) != len(leaves):
@@ -155,7 +153,6 @@ def jvp(
             "Pass tangents with the structure of the primals.",
         )
     velocities = [cotangent_for(x, t) for x, t in zip(leaves, directions, strict=True)]
-    live = [r for r in results if isinstance(r, Tensor)]
     joined = outside(live, leaves) or any(v._requires_grad for v in velocities)
     dummies = [leaf(np.zeros(r.shape, r.dtype), requires_grad=True) for r in live]
     seeds: dict[Tensor, Tensor] = {}
@@ -163,11 +160,12 @@ def jvp(
         for r, u in zip(live, dummies, strict=True):
             seeds[r] = seeds[r] + u if r in seeds else u
     gradients = pull(seeds, leaves, record=True)
-    moved = {
-        g: velocity for g, velocity in zip(gradients, velocities, strict=True) if g._requires_grad
-    }
-    answers = iter(pull(moved, dummies, record=joined))
-    derivative = rebuild([next(answers) if isinstance(r, Tensor) else r for r in results])
+    moved: dict[Tensor, Tensor] = {}
+    with using(recording=True):
+        for g, velocity in zip(gradients, velocities, strict=True):
+            if g._requires_grad:
+                moved[g] = moved[g] + velocity if g in moved else velocity
+    derivative = rebuild(pull(moved, dummies, record=joined))
     return settle(result, recorded=joined), settle(derivative, recorded=joined)
 
 

@@ -70,13 +70,28 @@ def call(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
         return function(*arguments)
 
 
+def call_for_tensors(
+    function: Callable[..., Any], arguments: Sequence[Any]
+) -> tuple[Any, list[Tensor], Rebuild]:
+    """Call a function; constants in its result (arrays, floats) become tensors.
+
+    Returns the result, its tensors, and the function that builds a like container.
+    """
+    leaves, _, rebuild = flatten(call(function, arguments))
+    results = [as_constant(x) for x in leaves]
+    return rebuild(results), results, rebuild
+
+
 def scalar(result: Any, function: Callable[..., Any]) -> Tensor:
     """Return a result that has one element, or say why it cannot be differentiated."""
     if not isinstance(result, Tensor) or result.size != 1:
-        got = f"shape {result.shape}" if isinstance(result, Tensor) else type(result).__name__
+        tensor = isinstance(result, Tensor)
+        got = f"a tensor of shape {result.shape}" if tensor else f"a {type(result).__name__}"
         raise GradientError(
             f"grad of {name_of(function)}: the result must be a tensor of one element, not {got}.",
-            "Reduce it (sum, mean), or use jacobian or vjp.",
+            "Reduce it (sum, mean), or use jacobian or vjp."
+            if tensor
+            else "Return a tensor: float(), item() and np.asarray leave the graph.",
         )
     return result
 

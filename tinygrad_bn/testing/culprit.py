@@ -1,0 +1,102 @@
+"""Where a wrong gradient comes from: the first operation whose rule is wrong, the worst element."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_bn.graph.primitive import bind, describe
+from tinygrad_bn.graph.tensor import Tensor
+from tinygrad_bn.testing.directions import cotangents, direction_for
+from tinygrad_bn.testing.judge import Question
+from tinygrad_bn.testing.probe import Arrays, Probe
+from tinygrad_bn.testing.verdicts import Verdict
+
+ELEMENTS = 64
+"""How many elements are differentiated one by one to find the worst."""
+
+
+def first_wrong(nodes: Iterable[Tensor], rng: np.random.Generator) -> str:
+    """Name the first operation whose rule disagrees with differences at its own operands."""
+    for node in nodes:
+        for operand, probe in _operands(node):
+            verdict = _check_node(probe, rng)
+            if verdict.kind == "mismatch":
+                given = ", ".join(map(describe, node.values))
+                return (
+                    f"first wrong rule: {node.op.name}({given}) at {node.where}, for operand "
+                    f"{operand}: claimed {verdict.claimed:.12g}, differences give "
+                    f"{verdict.numeric:.12g}"
+                )
+    return ""
+
+
+def _operands(node: Tensor) -> Iterable[tuple[int, Probe]]:
+    """Yield each differentiable operand of a node with the operation as a function of it."""
+    if not node.op.differentiable or node.dtype.kind != "f":
+        return
+    for i, value in enumerate(node.values):
+        if getattr(value, "dtype", np.dtype(int)).kind == "f" and node.op.rules[i] is not None:
+            yield i, Probe(_operation(node, i), [np.asarray(value)])
+
+
+def _operation(node: Tensor, position: int) -> Any:
+    def operation(x: Tensor) -> list[Tensor]:
+        operands = [x if i == position else v for i, v in enumerate(node.values)]
+        return [bind(node.op, tuple(operands), node.params)]
+
+    return operation
+
+
+def _check_node(probe: Probe, rng: np.random.Generator) -> Verdict:
+    """Check one rule; where kinks coincide, element by element of the result."""
+    results = probe.results(probe.values)
+    direction = [direction_for(x, rng) for x in probe.values]
+    verdict = Question(probe, cotangents(results, rng), direction).judge("reverse")
+    if verdict.kind != "mismatch" or verdict.slopes is None:
+        return verdict
+    units = np.eye(results[0].size)[:ELEMENTS]
+    single = (
+        Question(probe, [u.reshape(results[0].shape)], direction).judge("reverse") for u in units
+    )
+    return next((s for s in single if s.kind == "mismatch"), Verdict("kink"))
+
+
+def worst_element(probe: Probe, v: Arrays, position: int, direction: Arrays, scale: float) -> str:
+    """Find the element of one argument whose derivative is furthest off, one by one."""
+    x = probe.values[position]
+    places = list(np.ndindex(x.shape))
+    while len(places) > ELEMENTS:
+        half = places[: len(places) // 2]
+        judged = _judge_at(probe, v, position, direction, scale, half)
+        places = half if judged.kind == "mismatch" else places[len(places) // 2 :]
+    judged_one_by_one = [
+        (_judge_at(probe, v, position, direction, scale, [place]), place) for place in places
+    ]
+    wrong = [(j.relative, place, j) for j, place in judged_one_by_one if j.kind == "mismatch"]
+    if not wrong:
+        return ""
+    _, place, judged = max(wrong, key=lambda entry: entry[0])
+    step = float(direction[position][place])
+    claimed, numeric = judged.claimed / step, judged.numeric / step
+    index = f"[{', '.join(map(str, place))}]" if place else ""
+    return f"{index}: claimed {claimed:.17g}, differences give {numeric:.17g}" + (
+        f" ± {judged.error / abs(step):.1e}" if judged.slopes is None else " at the nearest side"
+    )
+
+
+def _judge_at(
+    probe: Probe,
+    v: Arrays,
+    position: int,
+    direction: Arrays,
+    scale: float,
+    places: Sequence[tuple[int, ...]],
+) -> Verdict:
+    """Judge the derivative along some elements of one argument."""
+    part = [np.zeros_like(d) for d in direction]
+    for place in places:
+        part[position][place] = direction[position][place]
+    return Question(probe, v, part, scale).judge("reverse")

@@ -1,0 +1,133 @@
+"""Finite differences with an error bar: a measured noise floor and a Richardson tableau.
+
+Ridders' own error estimate (the distance of neighbours in the tableau) is often far too small by
+accident; so the noise of the function is measured and propagated, and the error is enlarged to the
+disagreement with the best entries of two other rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Curve = Callable[[float], np.longdouble]
+"""A function of one step along a direction."""
+
+COLUMNS = 7
+ROWS = 33
+RESOLVED = 1e-9
+
+
+class Estimate(NamedTuple):
+    """A derivative found by differences: its value, its error bar, and how far to trust them.
+
+    ``limited``: whether the error is that of the function's own rounding, and cannot be less.
+    ``diverges``: whether the quotients grow without bound as the step shrinks (a jump).
+    """
+
+    value: np.longdouble
+    error: np.longdouble
+    limited: bool = False
+    diverges: bool = False
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the value may contradict a claim."""
+        return bool(self.limited or self.error <= 0.05 * abs(self.value))
+
+
+class _Entry(NamedTuple):
+    error: np.longdouble
+    value: np.longdouble
+    floor: np.longdouble
+
+
+def noise_of(curve: Curve, eps: float, scale: Any) -> np.longdouble:
+    """Measure the rounding noise of a function near 0, on one side (a kink is not noise).
+
+    A difference table over seven points 2^30 rounding units apart: in the high orders nothing is
+    left of a smooth function but its noise (Moré and Wild 2011). At least ``eps * scale``.
+    """
+    step = 2.0 ** (30 + math.frexp(eps)[1])
+    floor = np.longdouble(eps) * scale
+    for side in (step, -step):
+        table = np.array([curve(j * side) for j in range(7)])
+        if np.all(np.isfinite(table)):
+            return max(2 * max(_spread(table, order) for order in (4, 5, 6)), floor)
+    return floor
+
+
+def _spread(table: Any, order: int) -> Any:
+    """Estimate the noise of tabulated values from their differences of one order."""
+    differences = np.diff(table, order)
+    return np.sqrt(np.mean(differences**2) / math.comb(2 * order, order))
+
+
+def central(curve: Curve, noise: Any, start: float) -> Estimate:
+    """Differentiate at 0 by central differences, from the step ``start`` downwards."""
+    return _extrapolate(lambda h: (curve(h) - curve(-h)) / (2 * h), noise, start, power=4)
+
+
+def one_sided(curve: Curve, noise: Any, start: float, side: int) -> Estimate:
+    """Differentiate at 0 towards one side (1 or -1)."""
+    here = curve(0.0)
+    return _extrapolate(
+        lambda h: (curve(side * h) - here) / (side * h), 2 * noise, start, power=2
+    )
+
+
+def _extrapolate(slope: Curve, noise: Any, start: float, power: int) -> Estimate:
+    """Halve the step and extrapolate until the error is well resolved and grows again."""
+    best: list[_Entry] = []
+    raw: list[Any] = []
+    row: list[_Entry] = []
+    worse = 0
+    for k in range(ROWS):
+        h = start / 2**k
+        quotient = slope(h)
+        if not np.isfinite(quotient):
+            row = []
+            continue
+        raw.append(abs(quotient))
+        row = _next_row(row, quotient, noise / h, power)
+        if len(row) > 1:
+            entry = min(row[1:])
+            worse = worse + 1 if best and entry.error > 4 * min(best).error else 0
+            best.append(entry)
+        if worse >= 3 and _resolved(min(best)):
+            break
+    return _choose(best, diverges=_grows(raw))
+
+
+def _next_row(above: list[_Entry], first: Any, floor: Any, power: int) -> list[_Entry]:
+    """Extrapolate one row of the tableau from the one above (Neville)."""
+    row = [_Entry(np.longdouble(np.inf), first, floor)]
+    for j, upper in enumerate(above[:COLUMNS], 1):
+        left, weight = row[-1], np.longdouble(1) / (power**j - 1)
+        value = left.value + (left.value - upper.value) * weight
+        floor = left.floor + (left.floor + upper.floor) * weight
+        error = max(abs(value - left.value), abs(value - upper.value)) + floor
+        row.append(_Entry(error, value, floor))
+    return row
+
+
+def _resolved(entry: _Entry) -> bool:
+    return bool(entry.error <= RESOLVED * abs(entry.value) or entry.error <= 4 * entry.floor)
+
+
+def _choose(best: list[_Entry], *, diverges: bool) -> Estimate:
+    """Take the entry of least error, enlarged to its distance from two other rows' best."""
+    if len(best) < 3:
+        return Estimate(np.longdouble(np.nan), np.longdouble(np.inf), diverges=diverges)
+    first, second, third = sorted(best)[:3]
+    error = max(first.error, abs(first.value - second.value), abs(first.value - third.value))
+    return Estimate(first.value, error, bool(error <= 8 * first.floor), diverges)
+
+
+def _grows(quotients: list[Any]) -> bool:
+    """Whether the last quotients grow at every halving of the step."""
+    last = quotients[-6:]
+    return len(last) == 6 and all(b > 1.3 * a > 0 for a, b in zip(last, last[1:], strict=False))

@@ -1,0 +1,33 @@
+"""Random directions and cotangents: few bits, so that steps are exact; never ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_bn.testing.probe import Arrays
+
+
+def few_bits(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[Any]:
+    """Draw numbers of magnitude 1 to 1.75 in quarters, with random signs."""
+    return rng.integers(4, 8, shape) / 4 * rng.choice([-1.0, 1.0], shape)
+
+
+def cotangents(results: Arrays, rng: np.random.Generator) -> Arrays:
+    """Draw a cotangent for each result (a sum would hide a wrong roll or permutation)."""
+    return [np.asarray(few_bits(y.shape, rng)) for y in results]
+
+
+def direction_for(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
+    """Draw a direction in which a step of 1 changes every element by about its own size.
+
+    Elements that are 0 move by the median size of the others; infinite ones stay.
+    """
+    finite = np.isfinite(x)
+    exponents = np.frexp(np.where(finite, x, 0))[1] - 1
+    moving = exponents[finite & (x != 0)]
+    usual = int(np.median(moving)) if moving.size else 0
+    sizes = np.where(x == 0, usual, exponents)
+    return np.asarray(np.where(finite, np.ldexp(few_bits(x.shape, rng), sizes), 0.0))

@@ -1,0 +1,50 @@
+"""The rounding error that a narrow dtype may make in a gradient: derived from the graph."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_bn.graph.namespaces import arrays, tensors
+from tinygrad_bn.graph.state import using
+from tinygrad_bn.graph.sweep import sweep, tracked
+from tinygrad_bn.graph.tensor import Tensor, leaf
+from tinygrad_bn.testing.probe import Arrays, Probe
+
+
+def rounding_bound(probe: Probe, v: Arrays, direction: Arrays, dtype: Any) -> float:
+    """Bound, to first order, the error of ``<J'v, d>`` when it is computed in ``dtype``.
+
+    The computation of the gradient is itself recorded and swept: what a relative error of one
+    rounding unit in every operand and result would move the answer, all in the same direction.
+    A sum of n terms may lose as a random walk of n steps does.
+    """
+    points = [leaf(x, requires_grad=True) for x in probe.values]
+    with using(recording=True), np.errstate(all="ignore"):
+        gradients = probe.gradient(v).function(*points)
+        pieces = [tensors.sum(g * leaf(d)) for g, d in zip(gradients, direction, strict=True)]
+        answer = pieces[0]
+        for piece in pieces[1:]:
+            answer = answer + piece
+        if not answer.requires_grad:
+            return 0.0
+        nodes = tracked([answer])
+        found = sweep({answer: np.ones(answer.shape)}, record=False, wanted=nodes)
+        moved = sum(_moved(node, g, dtype) for node, g in found.items())
+    return float(moved)
+
+
+def _moved(node: Tensor, g: Any, dtype: Any) -> float:
+    """Say how far rounding in one operation moves the answer, ``g`` being its adjoint."""
+    limits = np.finfo(dtype)
+    units = float(limits.eps) * np.sum(np.abs(g * node._data))
+    units += float(limits.smallest_subnormal) * np.sum(np.abs(g))
+    for i in node.wrt:
+        value = node.values[i]
+        piece = node.op.rules[i](arrays, g, node._data, *node.values, **node.params)
+        if piece is not None:
+            walk = 1 + math.sqrt(max(1, value.size / max(1, node.size)))
+            units += walk * float(limits.eps) * np.sum(np.abs(piece * value))
+    return float(units)

@@ -1,0 +1,6 @@
+"""Drawing: a recorded graph as a diagram, in DOT, SVG, PNG, PDF or plain text."""
+
+from __future__ import annotations
+
+from tinygrad_bn.viz.drawing import graph as graph, render as render
+from tinygrad_bn.viz.engines import RenderError as RenderError

@@ -1,0 +1,164 @@
+"""A diagram as DOT: forward flows down, its gradient flows back up beside it."""
+
+from __future__ import annotations
+
+from html import escape
+
+import graphviz
+
+from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge, Line
+
+FAMILIES = {
+    "elementwise": "#2f6fc4",
+    "unary": "#6f50bd",
+    "reduction": "#b8660b",
+    "contraction": "#28804a",
+    "movement": "#66717d",
+    "indexing": "#0d7c7e",
+    "sorting": "#9c4a76",
+    "random": "#8a6a1f",
+}
+"""Badge colours by family; each carries white text with a contrast of at least 4 to 1."""
+
+_OTHER = "#555f69"
+_INK, _QUIET, _FORWARD, _BACKWARD, _SAVED = "#1f2933", "#5b6672", "#3d5a80", "#c0392b", "#b4bdc7"
+_LEAVES = {
+    "parameter": ("#fff8d6", "#c9a92c", "#8d6b00"),
+    "input": ("#e7f6f3", "#79b8ab", "#1f7a6b"),
+    "constant": ("#f1f3f5", "#aab4be", "#66717d"),
+    "seed": ("#fbdad6", "#d98880", "#a93226"),
+}
+"""Fill, border and badge of square cards."""
+
+_TINTS = (("#f3f6fa", "#e9eef6", "#dfe7f1"), ("#fdf4f2", "#fae9e6", "#f6ded9"))
+_FRAMES = ("#b3c0d1", "#e0b4ae")
+
+_ALIGNED = 300
+"""Pairs of a card and its gradient are aligned up to this many cards: it costs time."""
+
+
+def lower(diagram: Diagram, name: str = "graph") -> graphviz.Digraph:
+    """Write a diagram as DOT. Every text of the user's is escaped inside an HTML-like label."""
+    dot = graphviz.Digraph(
+        name,
+        graph_attr={
+            "fontname": "Helvetica", "fontsize": "11", "bgcolor": "white", "pad": "0.2",
+            "nodesep": "0.28", "ranksep": "0.36", "rankdir": "TB", "newrank": "true",
+        },
+        node_attr={
+            "fontname": "Helvetica", "fontsize": "11", "shape": "box", "margin": "0.05,0.035",
+            "height": "0.1", "width": "0.1", "fontcolor": _INK, "penwidth": "1.2",
+        },
+        edge_attr={
+            "fontname": "Helvetica", "fontsize": "9", "fontcolor": _QUIET, "arrowsize": "0.65",
+            "penwidth": "1.3", "labeldistance": "1.3", "labelangle": "22",
+        },
+    )  # fmt: skip
+    _write_clusters(dot, diagram)
+    for edge in diagram.edges:
+        _write_edge(dot, edge, diagram.cards)
+    if len(diagram.cards) <= _ALIGNED:
+        for forward, backward in diagram.beside:
+            dot.edge(f"n{forward}", f"n{backward}", style="invis", minlen="0", weight="1")
+    return dot
+
+
+def _write_clusters(dot: graphviz.Digraph, diagram: Diagram) -> None:
+    """Write cards inside their clusters; lines by hand, because clusters may nest deeply."""
+    opened = 0
+    for member in diagram.walk():
+        if isinstance(member, Cluster):
+            dot.body.append(f"subgraph cluster{opened} {{\n")
+            dot.attr("graph", **_cluster_style(member))
+            opened += 1
+        elif member is not None:
+            _write_card(dot, diagram.cards[member])
+        else:
+            dot.body.append("}\n")
+    dot.body.pop()  # the root closes itself
+
+
+def _cluster_style(cluster: Cluster) -> dict[str, str]:
+    side = cluster.level % 2
+    return {
+        "label": f"<{_font(cluster.name, _BACKWARD if side else _FORWARD, 11)}>",
+        "labeljust": "l",
+        "style": "rounded,filled",
+        "fillcolor": _TINTS[side][min(cluster.depth, 3) - 1],
+        "color": _FRAMES[side],
+        "margin": "9",
+    }
+
+
+def _write_card(dot: graphviz.Digraph, card: Card) -> None:
+    fill, border, badge = _colours(card)
+    square = card.kind in _LEAVES
+    dot.node(
+        f"n{card.number}",
+        label=_label(card, badge),
+        style="filled" if square else "rounded,filled",
+        fillcolor=fill,
+        color=border,
+        penwidth="2.4" if card.result else "1.2",
+    )
+
+
+def _colours(card: Card) -> tuple[str, str, str]:
+    if card.kind in _LEAVES:
+        return _LEAVES[card.kind]
+    if card.level % 2:
+        return "#ffffff" if card.kind == "op" else "#fae9e6", "#d08b83", _BACKWARD
+    colour = FAMILIES.get(card.family, _OTHER)
+    return ("#ffffff", colour, colour) if card.kind == "op" else ("#e9eef6", "#7d93b2", _FORWARD)
+
+
+def _label(card: Card, badge: str) -> str:
+    """Write the table of a card: a badge, and beside it name and shape, value, gradient."""
+    lines = [_head(card), *([_cell(_font(card.note, _QUIET, 9))] if card.note else [])]
+    if card.value is not None:
+        lines.append(_line(card.value, _QUIET, ""))
+    if card.gradient is not None:
+        lines.append(_line(card.gradient, _BACKWARD, "∂ "))
+    if card.badge:
+        what = f"<B>{_font(f' {card.badge} ', 'white', 11)}</B>"
+        lines[0] = f'<TD ROWSPAN="{len(lines)}" BGCOLOR="{badge}">{what}</TD>{lines[0]}'
+    table = '<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="1" CELLPADDING="2">'
+    return f"<{table}{''.join(f'<TR>{line}</TR>' for line in lines)}</TABLE>>"
+
+
+def _head(card: Card) -> str:
+    colour = _BACKWARD if card.kind == "scope" and card.level % 2 else _INK
+    name = f"<B>{_font(card.name, colour, 11)}</B> " if card.name else ""
+    return _cell(name + _font(card.shape, _QUIET, 9, "Courier"))
+
+
+def _line(line: Line, colour: str, prefix: str) -> str:
+    text = _font(prefix + line.text, _BACKWARD if line.alarm else colour, 9)
+    tint = ' BGCOLOR="#fdecea"' if prefix or line.alarm else ""
+    return _cell(f"<B>{text}</B>" if line.alarm else text, tint)
+
+
+def _cell(content: str, style: str = "") -> str:
+    return f'<TD ALIGN="LEFT"{style}>{content}</TD>'
+
+
+def _font(text: str, colour: str, size: int, face: str = "Helvetica") -> str:
+    """Write text in a font; never an empty element, which is a syntax error to the engines."""
+    content = escape(text).replace("\\", "&#92;") or " "
+    return f'<FONT FACE="{face}" COLOR="{colour}" POINT-SIZE="{size}">{content}</FONT>'
+
+
+def _write_edge(dot: graphviz.Digraph, edge: Edge, cards: list[Card]) -> None:
+    """Write one edge; inside a gradient it is written backwards, so that it points up."""
+    source, target = f"n{edge.source}", f"n{edge.target}"
+    if edge.saved:
+        dot.edge(
+            source, target, style="dashed", color=_SAVED, penwidth="0.9", arrowsize="0.5",
+            constraint="false", weight="0",
+        )  # fmt: skip
+    elif cards[edge.target].level % 2:
+        mark = {"taillabel": edge.mark} if edge.mark else {}
+        dot.edge(target, source, dir="back", color=_BACKWARD, **mark)
+    else:
+        mark = {"headlabel": edge.mark} if edge.mark else {}
+        dot.edge(source, target, color=_FORWARD, **mark)

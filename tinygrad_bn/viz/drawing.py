@@ -1,0 +1,194 @@
+"""What users call: ``graph`` gives DOT, ``render`` writes a file by its suffix."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import graphviz
+
+from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
+from tinygrad_bn.graph.containers import flatten
+from tinygrad_bn.graph.program import Trace
+from tinygrad_bn.graph.state import using
+from tinygrad_bn.graph.sweep import seed, sweep, tracked
+from tinygrad_bn.graph.tensor import Tensor
+from tinygrad_bn.viz.dot import lower
+from tinygrad_bn.viz.engines import RenderError, missing, picture
+from tinygrad_bn.viz.model import Diagram
+from tinygrad_bn.viz.reading import Subject, diagram
+from tinygrad_bn.viz.text import listing
+
+MAX_NODES = 400
+"""More drawn nodes than this are neither laid out in reasonable time nor readable."""
+
+_PICTURES = ("svg", "png", "pdf")
+_SOURCES = ("gv", "dot")
+_SUFFIXES = ("." + ", .".join((*_PICTURES, *_SOURCES, "txt"))).replace(", .txt", " or .txt")
+
+
+def graph(
+    obj: Any,
+    *,
+    depth: int | None = None,
+    backward: bool = False,
+    values: bool = False,
+    max_nodes: int = MAX_NODES,
+) -> graphviz.Digraph:
+    """Draw the graph that computed something, as DOT text; no layout engine is needed.
+
+    ``obj``: a tensor, a trace, or a container of tensors. ``depth``: scopes nested deeper than
+    this become one card each (0: every outermost scope is one; None: nothing is collapsed).
+    ``backward``: draw the gradient graph beside the forward one, recorded for this from a result
+    of one element; no ``grad`` is touched. ``values``: write mean and standard deviation on each
+    card, and in red those of its gradient where it is known. ``max_nodes``: how many cards to
+    draw at most.
+
+    Raises DTypeError where there is no tensor, GradientError where ``backward`` has nothing to
+    start from, RenderError (naming the depth that would do) for too many nodes.
+
+    >>> import tinygrad_bn as tg
+    >>> x = Tensor([1.0, 2.0], requires_grad=True, name="x")
+    >>> print("n0 -> n1" in graph(tg.softmax(x), depth=0).source)
+    True
+    """
+    _check_depth(depth)
+    subject = _subject(obj, backward=backward)
+    drawn = diagram(subject, depth=depth, values=values)
+    if len(drawn.cards) > max_nodes:
+        raise _too_large(subject, drawn, depth, max_nodes)
+    return lower(drawn)
+
+
+def render(
+    obj: Any,
+    path: str | os.PathLike[str],
+    *,
+    depth: int | None = None,
+    backward: bool = False,
+    values: bool = False,
+    max_nodes: int = MAX_NODES,
+    dpi: int = 144,
+    timeout: float = 30.0,
+) -> Path:
+    """Draw a graph into a file and return its path; the suffix says the format.
+
+    ``obj``: as for ``graph``, or the Digraph that it returned. Suffixes: ``.svg``, ``.png`` (at
+    ``dpi``), ``.pdf`` (where the system's Graphviz is installed), ``.gv`` and ``.dot`` (the DOT
+    text), ``.txt`` (a listing of any size, one line for each node). The engine is the one that
+    the environment variable TINYGRAD_BN_DOT names, else the bundled graphviz-pure, else ``dot``.
+
+    Raises RenderError for another suffix and where the engine fails or takes longer than
+    ``timeout`` seconds, OptionalDependencyError where there is no engine: then the DOT text is
+    saved beside, with the suffix ``.gv``.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = render(Tensor([1.0], name="x"), folder + "/x.txt")
+    ...     print(path.read_text())
+    n0 x = constant  1 float64  -> result
+    <BLANKLINE>
+    """
+    target = Path(path)
+    form = _format(target)
+    options: dict[str, Any] = {"depth": depth, "backward": backward, "values": values}
+    if form == "txt":
+        return _write(target, _listing(obj, **options).encode())
+    dot = obj if isinstance(obj, graphviz.Digraph) else graph(obj, **options, max_nodes=max_nodes)
+    if form in _SOURCES:
+        return _write(target, dot.source.encode())
+    drawn = picture(dot.source, form, dpi=dpi, timeout=timeout)
+    if drawn is None:
+        raise missing(form, target, _write(target.with_suffix(".gv"), dot.source.encode()))
+    return _write(target, drawn)
+
+
+def _format(path: Path) -> str:
+    form = path.suffix.lower().removeprefix(".")
+    if form not in (*_PICTURES, *_SOURCES, "txt"):
+        raise RenderError(
+            f"render to {path.name!r}: the suffix {path.suffix!r} names no format.",
+            f"Use {_SUFFIXES}.",
+        )
+    return form
+
+
+def _write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def _listing(obj: Any, *, depth: int | None, backward: bool, values: bool) -> str:
+    if isinstance(obj, graphviz.Digraph):
+        raise DTypeError(
+            "render of a Digraph to text: the listing is made from the recorded graph.",
+            "Pass the tensor or trace itself.",
+        )
+    _check_depth(depth)
+    return listing(diagram(_subject(obj, backward=backward), depth=depth, values=values))
+
+
+def _check_depth(depth: int | None) -> None:
+    if depth is not None and depth < 0:
+        raise ShapeError(f"graph with depth={depth}.", "Use 0 or more, or None for everything.")
+
+
+def _subject(obj: Any, *, backward: bool) -> Subject:
+    """Find the tensors to draw in what was given, and record their gradients if asked."""
+    results = obj.results if isinstance(obj, Trace) else _tensors(obj)
+    if not results:
+        raise DTypeError(
+            f"graph of a {type(obj).__name__} without tensors.",
+            "Pass a tensor, a trace, or a container of tensors.",
+        )
+    inputs = obj.inputs if isinstance(obj, Trace) else ()
+    return Subject(results, inputs, _gradients(results) if backward else {})
+
+
+def _tensors(obj: Any) -> list[Tensor]:
+    return [leaf for leaf in flatten(obj)[0] if isinstance(leaf, Tensor)]
+
+
+def _gradients(results: list[Tensor]) -> dict[Tensor, Tensor]:
+    """Record the gradient of the one result with respect to all that it was computed from."""
+    if len(results) != 1 or results[0].size != 1 or not results[0].requires_grad:
+        told = ", ".join(
+            f"{r.shape}{'' if r.requires_grad else ' (no gradient required)'}" for r in results[:3]
+        )
+        raise GradientError(
+            f"graph(backward=True) of {len(results)} result{'s' * (len(results) != 1)}: {told}.",
+            "Draw one result of one element (a loss) computed from tensors with "
+            "requires_grad=True, or draw a trace of its gradient.",
+        )
+    (root,) = results
+    with using(recording=True, tracing=True, scope=None, adjoint_of=None, replay=None):
+        return sweep({root: seed(root, None)}, record=True, wanted=tracked([root]))
+
+
+def _too_large(subject: Subject, drawn: Diagram, depth: int | None, max_nodes: int) -> RenderError:
+    """Say how large a drawing would be, and the deepest level that fits."""
+    levels = range(_nesting(drawn) - 1, -1, -1)
+    counts = ((d, len(diagram(subject, depth=d).cards)) for d in levels)
+    fits = next(((d, count) for d, count in counts if count <= max_nodes), None)
+    at = "" if depth is None else f" at depth={depth}"
+    return RenderError(
+        f"The graph has {len(drawn.cards)} nodes{at}; at most {max_nodes} are drawn.",
+        f'Pass depth={fits[0]}, which draws {fits[1]}, or list all with the suffix ".txt".'
+        if fits
+        else 'Open scopes (with tinygrad_bn.scope("name"):) and pass depth=0, or list all with '
+        'the suffix ".txt".',
+    )
+
+
+def _nesting(drawn: Diagram) -> int:
+    """The number of levels of clusters."""
+    deepest = depth = 0
+    for member in drawn.walk():
+        if member is None:
+            depth -= 1
+        elif not isinstance(member, int):
+            depth += 1
+            deepest = max(deepest, depth)
+    return deepest

@@ -1,0 +1,86 @@
+"""The diagram: cards, edges and nested clusters, between a recorded graph and any output.
+
+Cards are numbered in recording order, so that the same program gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Line(NamedTuple):
+    """What a card says of an array; ``alarm`` marks NaN and infinities."""
+
+    text: str
+    alarm: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One drawn node.
+
+    ``kind``: op, scope (a collapsed scope), parameter, input, constant or seed. ``level``: 0 in
+    the forward graph, 1 in its gradient, 2 in the gradient of that. ``badge``: what it does;
+    ``call``: the same as text, with operands. ``note``: what a collapsed scope holds.
+    """
+
+    number: int
+    kind: str
+    badge: str
+    family: str = ""
+    level: int = 0
+    name: str = ""
+    shape: str = ""
+    dtype: str = ""
+    call: str = ""
+    note: str = ""
+    result: bool = False
+    value: Line | None = None
+    gradient: Line | None = None
+
+
+class Edge(NamedTuple):
+    """From the card of an operand to the card that uses it.
+
+    ``operand``: its position; ``mark``: a letter where the order matters; ``saved``: a value of
+    the forward graph used in its gradient.
+    """
+
+    source: int
+    target: int
+    operand: int
+    mark: str = ""
+    saved: bool = False
+
+
+@dataclass(slots=True)
+class Cluster:
+    """A scope that is drawn as a frame; ``members`` are numbers of cards, and inner clusters."""
+
+    name: str
+    level: int
+    depth: int
+    members: list[int | Cluster] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagram:
+    """Everything that is drawn. ``beside`` pairs a forward card with a card of its gradient."""
+
+    cards: list[Card]
+    edges: list[Edge]
+    root: Cluster
+    beside: list[tuple[int, int]]
+
+    def walk(self) -> Iterator[Cluster | int | None]:
+        """Visit clusters and cards in order; None closes a cluster. No recursion."""
+        stack = [iter(self.root.members)]
+        while stack:
+            member = next(stack[-1], None)
+            yield member
+            if member is None:
+                stack.pop()
+            elif isinstance(member, Cluster):
+                stack.append(iter(member.members))

@@ -1,0 +1,346 @@
+"""From a recorded graph to a diagram: what is drawn, what is folded, what is collapsed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+
+from tinygrad_bn.graph.primitive import Primitive
+from tinygrad_bn.graph.state import Scope
+from tinygrad_bn.graph.sweep import ancestors
+from tinygrad_bn.graph.tensor import Tensor, Variable
+from tinygrad_bn.viz.labels import clean, constant, index_text, plain, shape_text, summary
+from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge, Line
+
+Path: TypeAlias = tuple[Scope, ...]
+Place: TypeAlias = Tensor | tuple[Scope, int]
+"""What a card stands for: a tensor, or a collapsed scope at a level."""
+
+_UNARY = {"−": "−x", "²": "x²"}
+"""Symbols that say nothing without their operand."""
+
+_COMMUTING = ("+", "×")
+_SILENT = ("keepdims", "shape")
+"""Parameters that the shape on the card shows already."""
+
+_LETTERS = "abcdefgh"
+_MANY_NAMES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is asked to be drawn.
+
+    ``results`` and ``inputs``: where the graph ends and begins; ``gradients``: cotangents that
+    are known by the forward tensor they belong to; ``title``: the name of a trace.
+    """
+
+    results: Sequence[Tensor]
+    inputs: Sequence[Tensor] = ()
+    gradients: Mapping[Tensor, Tensor] = field(default_factory=dict)
+
+    def nodes(self) -> list[Tensor]:
+        """Return every tensor that takes part, in recording order."""
+        return ancestors([*self.results, *self.inputs, *self.gradients.values()])
+
+
+def diagram(subject: Subject, *, depth: int | None = None, values: bool = False) -> Diagram:
+    """Lay out what is drawn of a subject, with scopes deeper than ``depth`` collapsed."""
+    return _Reader(subject, depth, values=values).read()
+
+
+class _Reader:
+    """One reading: every table is filled in one pass over the nodes in recording order."""
+
+    def __init__(self, subject: Subject, depth: int | None, *, values: bool) -> None:
+        self.subject, self.depth, self.values = subject, depth, values
+        self.nodes = subject.nodes()
+        self.results, self.inputs = set(subject.results), set(subject.inputs)
+        self.paths: dict[Scope | None, Path] = {None: ()}
+        self.users: dict[Tensor, list[Tensor]] = defaultdict(list)
+        for node in self.nodes:
+            for operand in _tensors(node):
+                self.users[operand].append(node)
+        self.level: dict[Tensor, int] = {n: _level(n) for n in self.nodes if n.op is not None}
+        self.level |= {n: self._leaf_level(n) for n in self.nodes if n.op is None}
+        self.folded = {n for n in self.nodes if self._folds(n)}
+        self.path = {n: self._path(n) for n in self.nodes}
+        self.place = {n: self._place(n) for n in self.nodes if n not in self.folded}
+        self.members: dict[Place, list[Tensor]] = defaultdict(list)
+        for node, place in self.place.items():
+            self.members[place].append(node)
+        self.number = {place: i for i, place in enumerate(self.members)}
+        self.titles = self._titles()
+
+    def read(self) -> Diagram:
+        """Make the diagram."""
+        cards = [self._card(place, members) for place, members in self.members.items()]
+        return Diagram(cards, self._edges(), self._clusters(), self._beside())
+
+    # where a node belongs ------------------------------------------------------------------
+
+    def _leaf_level(self, leaf: Tensor) -> int:
+        if leaf in self.inputs:
+            return 0
+        return min((self.level[user] for user in self.users[leaf]), default=0)
+
+    def _folds(self, node: Tensor) -> bool:
+        """Whether an anonymous scalar constant is written into the operations that use it."""
+        known = node.op is not None or node.name or node.requires_grad or node.shape != ()
+        return not (known or node in self.results or node in self.inputs or self._is_seed(node))
+
+    def _is_seed(self, node: Tensor) -> bool:
+        """Whether a leaf is what a gradient starts from."""
+        started = any(node is g for g in self.subject.gradients.values())
+        ones = self.level[node] > 0 and node.size == 1 and bool((node.data == 1).all())
+        return node.op is None and (started or ones)
+
+    def _path(self, node: Tensor) -> Path:
+        """The scopes around a node; what only serves a scope (weights, masks) is inside it."""
+        if node.op is not None:
+            return self._scopes(node.scope)
+        own = isinstance(node, Variable) or not (node.name or node.requires_grad)
+        if not own or node in self.inputs or node in self.results or self._is_seed(node):
+            return ()
+        level = self.level[node]
+        return _common([self._scopes(u.scope) for u in self.users[node] if self.level[u] == level])
+
+    def _scopes(self, scope: Scope | None) -> Path:
+        if scope not in self.paths:
+            self.paths[scope] = scope.path if scope is not None else ()
+        return self.paths[scope]
+
+    def _place(self, node: Tensor) -> Place:
+        path = self.path[node]
+        if self.depth is None or len(path) <= self.depth:
+            return node
+        return path[self.depth], self.level[node]
+
+    # cards -----------------------------------------------------------------------------------
+
+    def _titles(self) -> dict[Tensor, str]:
+        """Name every tensor the user named, and the gradients of those."""
+        titles = {n: clean(n.name or "") for n in self.nodes}
+        for tensor, gradient in self.subject.gradients.items():
+            wish = titles.get(tensor)
+            if wish and not titles.get(gradient):
+                titles[gradient] = f"∂{wish}"
+        return titles
+
+    def _card(self, place: Place, members: list[Tensor]) -> Card:
+        if isinstance(place, Tensor):
+            return self._op(place) if place.op is not None else self._leaf(place)
+        return self._scope(place, members)
+
+    def _op(self, node: Tensor) -> Card:
+        op: Primitive = node.op
+        badge = _badge(node, self.folded)
+        single = len(node.inputs) == 1 and op.family == "elementwise"
+        return Card(
+            kind="op",
+            badge=clean(badge, 40),
+            family="unary" if single else op.family,
+            call=self._call(node),
+            **self._facts(node, node),
+        )
+
+    def _leaf(self, node: Tensor) -> Card:
+        if self._is_seed(node):
+            kind, badge = "seed", "1"
+        elif node not in self.inputs and (node.requires_grad or isinstance(node, Variable)):
+            kind, badge = "parameter", "θ"
+        elif node in self.inputs or node.name:
+            kind, badge = "input", "in"
+        else:
+            kind, badge = "constant", "const"
+        return Card(kind=kind, badge=badge, call=kind, **self._facts(node, node))
+
+    def _scope(self, place: tuple[Scope, int], members: list[Tensor]) -> Card:
+        """Draw a collapsed scope: what it holds, and the value that leaves it."""
+        scope, level = place
+        made = [n for n in members if n.op is not None]
+        leaving = {n: None for n in made if self._leaves(n)}
+        held = [n for n in members if n.op is None or (level and n not in leaving)]
+        named = [self.titles[n] for n in held if self.titles[n]]
+        few = named[:_MANY_NAMES] + ["…"] * (len(named) > _MANY_NAMES)
+        count = f"{len(made)} op{'s' * (len(made) != 1)}"
+        facts = self._facts([*(leaving or members)][-1], place)
+        facts["shape"] = ", ".join(dict.fromkeys(shape_text(n.shape) for n in [*leaving][:3]))
+        facts["name"] = "∂ " * level + (clean(scope.name) or "scope")
+        facts["result"] = any(n in self.results for n in members)
+        note = " ".join([count, *(["·", *few] if few else [])])
+        return Card(kind="scope", badge="", note=note, call=note, **facts)
+
+    def _leaves(self, node: Tensor) -> bool:
+        """Whether a node is used outside its card, in the graph of its own level."""
+        level, number = self.level[node], self._number(node)
+        away = (self._number(u) != number and self.level[u] == level for u in self.users[node])
+        return node in self.results or any(away)
+
+    def _facts(self, node: Tensor, place: Place) -> dict[str, Any]:
+        return {
+            "number": self.number[place],
+            "level": self.level[node],
+            "name": self.titles[node],
+            "shape": shape_text(node.shape),
+            "dtype": str(node.dtype),
+            "result": node in self.results,
+            "value": summary(node.data) if self.values else None,
+            "gradient": self._gradient(node) if self.values else None,
+        }
+
+    def _gradient(self, node: Tensor) -> Line | None:
+        gradient = self.subject.gradients.get(node, node.grad)
+        return None if gradient is None or self.level[node] else summary(gradient.data)
+
+    def _call(self, node: Tensor) -> str:
+        """Write an operation as text, its operands by the numbers of their cards."""
+        operands = [
+            f"n{self._number(x)}" if isinstance(x, Tensor) and x not in self.folded else _scalar(x)
+            for x in node.inputs
+        ]
+        return f"{node.op.name}({', '.join([*operands, *_parameters(node)])})"
+
+    # edges, clusters, alignment ----------------------------------------------------------------
+
+    def _edges(self) -> list[Edge]:
+        edges = [edge for node in self.place for edge in self._into(node)]
+        taken: set[tuple[int, int]] = set()
+        kept = []
+        for node, edge in edges:
+            if self.place[node] is not node:  # a collapsed scope takes each tensor once
+                key = (-1 - edge.source if edge.saved else id(node.inputs[edge.operand]), edge.target)
+                if key in taken:
+                    continue
+                taken.add(key)
+            kept.append(edge)
+        return kept
+
+    def _into(self, node: Tensor) -> Iterator[tuple[Tensor, Edge]]:
+        """Yield an edge for every operand that comes from another card."""
+        marks = _marks(node) if self.place[node] is node else [""] * len(node.inputs)
+        target = self._number(node)
+        for i, x in enumerate(node.inputs):
+            if isinstance(x, Tensor) and x not in self.folded and self._number(x) != target:
+                saved = self.level[x] < self.level[node]
+                yield node, Edge(self._number(x), target, i, marks[i], saved)
+
+    def _number(self, node: Tensor) -> int:
+        return self.number[self.place[node]]
+
+    def _clusters(self) -> Cluster:
+        root = Cluster("", 0, 0)
+        clusters: dict[tuple[Scope | None, int], Cluster] = {}
+        for place, number in self.number.items():
+            first = self.members[place][0]
+            path, level = self.path[first], self.level[first]
+            if self.depth is not None:
+                path = path[: self.depth]
+            self._cluster(root, clusters, path, level).members.append(number)
+        return root
+
+    def _cluster(
+        self,
+        root: Cluster,
+        clusters: dict[tuple[Scope | None, int], Cluster],
+        path: Path,
+        level: int,
+    ) -> Cluster:
+        """Find or open the cluster of a path: each scope has one per level."""
+        known = len(path)
+        while known and (path[known - 1], level) not in clusters:
+            known -= 1
+        cluster = clusters[path[known - 1], level] if known else root
+        for scope in path[known:]:
+            inner = Cluster("∂ " * level + (clean(scope.name) or "scope"), level, cluster.depth + 1)
+            cluster.members.append(inner)
+            clusters[scope, level] = cluster = inner
+        return cluster
+
+    def _beside(self) -> list[tuple[int, int]]:
+        """Pair each forward card with the first card of its gradient."""
+        pairs: dict[int, int] = {}
+        for node in self.place:
+            origin = node.adjoint_of
+            if origin in self.place:
+                pairs.setdefault(self._number(origin), self._number(node))
+        return list(pairs.items())
+
+
+def _tensors(node: Tensor) -> Iterable[Tensor]:
+    return (x for x in node.inputs if isinstance(x, Tensor))
+
+
+def _level(node: Tensor) -> int:
+    """Count how often a node is an adjoint: 0 forward, 1 gradient, 2 gradient of a gradient."""
+    level, origin = 0, node.adjoint_of
+    while origin is not None:
+        level, origin = level + 1, origin.adjoint_of
+    return level
+
+
+def _common(paths: Sequence[Path]) -> Path:
+    """Return the scopes that all paths begin with."""
+    if not paths:
+        return ()
+    shared = []
+    for scopes in zip(*paths, strict=False):
+        if any(s is not scopes[0] for s in scopes):
+            break
+        shared.append(scopes[0])
+    return tuple(shared)
+
+
+def _badge(node: Tensor, folded: set[Tensor]) -> str:
+    """Say what an operation does: its symbol with the constants and parameters it takes."""
+    op: Primitive = node.op
+    symbol = op.symbol or op.name
+    scalars = [
+        None if isinstance(x, Tensor) and x not in folded else _scalar(x) for x in node.inputs
+    ]
+    if len(scalars) == 1 and scalars[0] is None:
+        symbol = _UNARY.get(symbol, symbol)
+    if "index" in node.params and op.symbol:
+        symbol = ""
+    elif any(s is not None for s in scalars):
+        symbol = _applied(symbol, scalars, infix=op.symbol is not None)
+    return " ".join([*([symbol] if symbol else []), *_parameters(node)]) or op.name
+
+
+def _applied(symbol: str, scalars: list[str | None], *, infix: bool) -> str:
+    if infix and len(scalars) == 2:
+        left, right = scalars
+        return " ".join(part for part in (left, symbol, right) if part)
+    return f"{symbol}({', '.join(s or '·' for s in scalars)})"
+
+
+def _scalar(x: Any) -> str:
+    return constant(x.data[()] if isinstance(x, Tensor) else x)
+
+
+def _parameters(node: Tensor) -> list[str]:
+    """Write the static parameters that are neither at their defaults nor seen in the shape."""
+    op: Primitive = node.op
+    told = []
+    for key, value in node.params.items():
+        default = key in op.static and op.static[key] is value
+        if key in _SILENT or value is None or default:
+            continue
+        text = index_text(value) if key == "index" else clean(plain(value), 24)
+        told.append(text if key in ("index", "dtype") else f"{clean(key)} {text}")
+    return told
+
+
+def _marks(node: Tensor) -> Sequence[str]:
+    """Letter the operands where their order matters and there are several."""
+    several = sum(isinstance(x, Tensor) and not _tiny(x) for x in node.inputs) > 1
+    if not several or node.op.symbol in _COMMUTING or len(set(map(id, node.inputs))) == 1:
+        return [""] * len(node.inputs)
+    return [_LETTERS[i] if i < len(_LETTERS) else str(i) for i in range(len(node.inputs))]
+
+
+def _tiny(x: Tensor) -> bool:
+    return x.op is None and x.shape == () and not x.name
