@@ -146,6 +146,16 @@ def test_create_graph_gives_gradients_that_can_be_differentiated():
     assert (x.grad.item(), x.grad.requires_grad) == (48.0, False)
 
 
+def test_create_graph_records_inside_no_grad_too():
+    x = leaf(2.0)
+    y = x**3
+    with tg.no_grad():
+        y.backward(create_graph=True)
+    slope, x.grad = x.grad, None
+    slope.backward()
+    assert x.grad.item() == 12.0
+
+
 def test_nodes_of_a_gradient_graph_know_their_forward_node_and_its_scope():
     x = leaf(2.0)
     with tg.scope("cube"):
@@ -170,7 +180,7 @@ def test_no_grad_records_nothing_and_works_as_a_decorator():
     assert not double(x).requires_grad
     assert (x * 2).requires_grad
     with pytest.raises(ZeroDivisionError), tg.no_grad():
-        1 / 0  # noqa: B018
+        1 / 0  # noqa: B018  (it raises)
     assert (x * 2).requires_grad
 
 
@@ -252,7 +262,7 @@ def test_one_scope_object_can_be_opened_again_inside_itself_and_in_another_threa
 
 def test_a_scope_closes_when_its_block_raises():
     with pytest.raises(ZeroDivisionError), tg.scope("a"), tg.scope("b"):
-        1 / 0  # noqa: B018
+        1 / 0  # noqa: B018  (it raises)
     assert (leaf(1.0) * 1).scope is None
 
 
@@ -295,7 +305,7 @@ def test_a_leaf_has_no_place_and_a_gradient_node_has_the_line_of_backward():
 
 
 def test_a_users_file_whose_path_begins_like_the_package_is_the_users():
-    from tinygrad_bn import source  # noqa: PLC0415
+    from tinygrad_bn import source  # noqa: PLC0415  (used here alone)
 
     folder = source.PACKAGE.rstrip("/\\")
     assert not source.internal[folder + "_experiments.py"]

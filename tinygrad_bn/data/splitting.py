@@ -113,9 +113,9 @@ def _stratified(labels: NDArray, n: int, count: int, source: np.random.Generator
 
 
 def _apportioned(sizes: NDArray, count: int) -> NDArray:
-    """Share ``count`` among classes by largest remainders, at least one and never all of a class."""
+    """Share a count among classes by largest remainders: of each at least one, and never all."""
     exact = sizes * count / sizes.sum()
-    shares = np.clip(np.floor(exact).astype(np.int64), 1, sizes - 1)
+    shares: NDArray = np.clip(np.floor(exact).astype(np.int64), 1, sizes - 1)
     while shares.sum() != count:
         gap = exact - shares
         if shares.sum() < count:

@@ -69,7 +69,7 @@ class Standardizer:
         features = self._fitted()[0].size
         if array.shape[1] != features:
             raise ShapeError(
-                f"Standardizer.{what} of shape {array.shape}: it was fitted on {features} features.",
+                f"Standardizer.{what} of shape {array.shape}, fitted on {features} features.",
                 f"Pass (N, {features}).",
             )
         return array

@@ -228,7 +228,7 @@ class RunningStats:
     @property
     def var(self) -> Tensor:
         """The running variance; 1 before any sample."""
-        if self.samples == 0:
+        if self.samples == 0 and (self.decay is None or self.debias):
             return leaf(np.ones(self.spread.shape, self.spread.dtype))
         if self.decay is None:
             return self.spread / _degrees(self.samples, self.correction)

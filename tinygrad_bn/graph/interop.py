@@ -86,9 +86,12 @@ def _recorded_form(called: str) -> Callable[..., Any] | None:
     module, name = called.rsplit(".", 1)
     if module != "numpy":
         return None
-    if name in METHODS:
-        return getattr(Tensor, METHODS[name])
-    return getattr(tensors, RENAMED.get(name, name), None)
+    ours: Callable[..., Any] | None = (
+        getattr(Tensor, METHODS[name])
+        if name in METHODS
+        else getattr(tensors, RENAMED.get(name, name), None)
+    )
+    return ours
 
 
 def _bare(value: Any) -> Any:

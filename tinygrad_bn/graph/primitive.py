@@ -6,6 +6,7 @@ with ``arrays`` the reverse sweep is plain NumPy, with ``tensors`` it is itself 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ def bind(op: Primitive, operands: tuple[Any, ...], params: dict[str, Any]) -> Te
             return bind(op, adopt(op, operands), params)
     try:
         value = op.kernel(*values, **params)
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
         _refuse(op, values, params, error)
     if type(value) is not _ndarray:
         value = np.asarray(value)
@@ -170,24 +171,40 @@ def _refuse(
     """Raise what a kernel refused in our words: the operation, its operands, the reason."""
     if isinstance(error, TinygradError):
         raise error
-    given = ", ".join([*map(describe, values), *(f"{k}={v!r}" for k, v in params.items())])
+    chosen = (f"{k}={v!r}" for k, v in params.items() if op.static.get(k, params) is not v)
+    given = ", ".join([*map(describe, values), *chosen])
     kind = next(
         ours
         for theirs, ours in (
-            (TypeError, DTypeError),
+            ((TypeError, OverflowError), DTypeError),
             (np.exceptions.AxisError, ShapeError),
             (IndexError, BoundsError),
             (ValueError, ShapeError),
         )
         if isinstance(error, theirs)
     )
-    reason = str(error).split("\n")[0].rstrip(".")
-    fixes = {
-        DTypeError: "Convert the operands with astype, or check the keywords.",
-        BoundsError: "Index within the shape.",
-        ShapeError: "Reshape or broadcast the operands so that their shapes agree.",
-    }
-    raise kind(f"{op.name}({given}): {reason}.", fixes[kind]) from error
+    reason = str(error).split("\n")[0].rstrip(". ")
+    lengths = re.search(r"core dimension.*size (\d+) is different from (\d+)", reason)
+    if lengths:
+        reason = "the axes that are summed over have {1} and {0} elements".format(*lengths.groups())
+    raise kind(f"{op.name}({given}): {reason}.", _mend(op, reason, values, error)) from error
+
+
+def _mend(op: Primitive, reason: str, values: Sequence[Any], error: Exception) -> str:
+    """Say what the user can do about a kernel's refusal."""
+    ndim = getattr(values[0], "ndim", 0) if values else 0
+    if isinstance(error, np.exceptions.AxisError) and ndim:
+        return f"Use axes from {-ndim} to {ndim - 1}."
+    if isinstance(error, IndexError):
+        mask = "boolean index" in reason
+        return "Give the mask the shape that it indexes." if mask else "Index within the shape."
+    if any(value is None for value in values) and isinstance(error, TypeError):
+        return "Pass a tensor, an array or a number for None; does a function lack its return?"
+    if any(word in reason for word in ("not supported for", "integer powers", "Cannot cast")):
+        return "Convert the operands with astype."
+    if any(word in reason for word in ("broadcast", "shape", "dimensions", "summed over")):
+        return "Reshape or broadcast the operands so that their shapes agree."
+    return f"Check the operands and keywords; see help(tinygrad_bn.{op.name})."
 
 
 def _refuse_complex(op: Primitive) -> NoReturn:

@@ -93,7 +93,8 @@ class Trace:
         lines = [f"def {self._title}({', '.join(signature)}):"]
         lines += [f"    {names[node]} = {_expression(node, names)}" for node in nodes]
         leaves, _, rebuild = flatten(self.outputs)
-        result = rebuild([_Name(names[x]) if isinstance(x, Tensor) else x for x in leaves])
+        written = [names[x] if isinstance(x, Tensor) else literal(x) for x in leaves]
+        result = rebuild([_Name(text) for text in written])
         lines.append(f"    return {result!r}")
         texts = [_source(helpers[name]) for name in sorted(helpers)]
         return "\n\n".join(["import numpy as np", *texts, "\n".join(lines)]) + "\n"

@@ -216,7 +216,8 @@ def backward(root: Tensor, gradient: Operand | None, *, create_graph: bool) -> N
     """Add gradients to ``grad`` of leaves and retained tensors (the method ``Tensor.backward``)."""
     start = seed(root, gradient)
     record = create_graph or current().tracing
-    found = sweep({root: start if record else start._data}, record=record)
+    with using(recording=create_graph or current().recording):
+        found = sweep({root: start if record else start._data}, record=record)
     for target, g in found.items():
         if target.op is None or target._retains:
             new = g if record else leaf(np.asarray(g))

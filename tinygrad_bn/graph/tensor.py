@@ -707,14 +707,32 @@ def _own(data: Any, dtype: npt.DTypeLike | None) -> npt.NDArray[Any]:
     if isinstance(data, Tensor):
         return data._data if dtype is None else data._data.astype(dtype)
     try:
-        array = np.array(_plain(data), dtype=dtype)
+        array = np.array(_plain(data), dtype=_numeric(dtype))
     except TinygradError:
         raise
     except Exception as error:  # noqa: BLE001  (a foreign object's protocol may raise anything)
-        _refuse_data(data, str(error).split("\n")[0].rstrip("."))
+        reason = str(error).split("\n")[0].rstrip(".")
+        uneven = "inhomogeneous" in reason
+        _refuse_data(data, "its nested lists have unequal lengths" if uneven else reason)
     if array.dtype.kind not in "biufc":
-        _refuse_data(data, f"it would become an array of dtype {array.dtype}")
+        held = {"U": "text", "S": "text", "O": "objects that are not numbers"}
+        _refuse_data(data, f"it holds {held.get(array.dtype.kind, array.dtype)}")
     return array
+
+
+def _numeric(dtype: npt.DTypeLike | None) -> np.dtype[Any] | None:
+    """Check a dtype that the user chose: one of booleans or numbers."""
+    if dtype is None:
+        return None
+    try:
+        chosen = np.dtype(dtype)
+    except TypeError:
+        chosen = None
+    if chosen is None or chosen.kind not in "biufc":
+        raise DTypeError(
+            f"dtype={dtype!r} is no type of numbers.", "Use float32, float64, int64, bool, ..."
+        )
+    return chosen
 
 
 def _plain(data: Any) -> Any:

@@ -293,8 +293,9 @@ def _square(g: NDArray, like: NDArray) -> NDArray:
 
 
 def _checked(parameters: Iterable[Tensor], name: str) -> list[Tensor]:
-    """List the parameters, or say which cannot be one."""
-    if isinstance(parameters, Tensor) or not isinstance(parameters, Iterable):
+    """List the parameters, or say which cannot be one; a module is no list of them."""
+    no_list = isinstance(parameters, Tensor | Mapping) or not isinstance(parameters, Iterable)
+    if no_list or hasattr(parameters, "parameters"):
         raise DTypeError(
             f"{name}: the parameters are a {type(parameters).__name__}.",
             "Pass a list of parameters: model.parameters().",

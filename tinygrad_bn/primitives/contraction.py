@@ -55,7 +55,7 @@ def matmul(x1: Array, x2: Array, /) -> Array:
     >>> matmul([[1.0, 2.0]], [3.0, 4.0])
     Tensor([11.])
     """
-    if x1.dtype == x2.dtype == np.float16:
+    if np.result_type(x1, x2) == np.float16:
         return np.matmul(x1, x2, dtype=np.float32).astype(np.float16)
     return np.matmul(x1, x2)
 
@@ -164,10 +164,10 @@ def einsum(*operands: Array, subscripts: str) -> Array:
 def _tensordot_subscripts(xp: Any, x: Array, y: Array, axes: Any) -> tuple[str, str, str]:
     letters = iter(string.ascii_letters)
     if isinstance(axes, int):
-        axes = (tuple(range(x.ndim - axes, x.ndim)), tuple(range(axes)))
+        axes = (tuple(range(np.ndim(x) - axes, np.ndim(x))), tuple(range(axes)))
     first, second = ((a,) if isinstance(a, int) else a for a in axes)
-    one = [next(letters) for _ in range(x.ndim)]
-    two = [next(letters) for _ in range(y.ndim)]
+    one = [next(letters) for _ in range(np.ndim(x))]
+    two = [next(letters) for _ in range(np.ndim(y))]
     for a, b in zip(first, second, strict=True):
         two[b] = one[a]
     shared = {one[a] for a in first}

@@ -29,6 +29,11 @@ def _gap(x: Array, y: Array) -> Array:
     return np.abs(x - y)
 
 
+def _log_of(xp: Any, base: float, like: Array) -> Array:
+    """The natural logarithm of a base in the precision of an operand."""
+    return xp.log(xp.full((), base, dtype=like.dtype))
+
+
 # arithmetic --------------------------------------------------------------------------------------
 
 
@@ -113,6 +118,8 @@ def _pow_base(xp: Any, g: Array, out: Array, x: Array, y: Array) -> Array:
 
 
 def _pow_exponent(xp: Any, g: Array, out: Array, x: Array, y: Array) -> Array:
+    if isinstance(x, int | float):
+        return g * (out * _log_of(xp, x or 1, out))
     return g * (out * xp.log(xp.where(x == 0, 1.0, x)))
 
 
@@ -205,11 +212,6 @@ def log1p(x: Array, /) -> Array:
     """``log(1 + x)``, accurate near 0."""
 
 
-def _log_of(xp: Any, base: int, like: Array) -> Array:
-    """The natural logarithm of a base in the precision of an operand."""
-    return xp.log(xp.full((), base, dtype=like.dtype))
-
-
 @elementwise(
     np.log2, vjp=lambda xp, g, out, x: g / (x * _log_of(xp, 2, x)), domain=POSITIVE, margin=np.abs
 )
@@ -226,7 +228,7 @@ def log10(x: Array, /) -> Array:
 
 def _share_of_exp(xp: Any, g: Array, x: Array, y: Array) -> Array:
     """``g * exp(x) / (exp(x) + exp(y))``: nothing overflows, at any order, also at infinities."""
-    gap = xp.where(x == y, 0.0, y - x)
+    gap = xp.where((x == y) & xp.isinf(x), 0.0, y - x)
     low = gap <= 0
     small = xp.exp(xp.where(low, gap, -gap))
     return g * (xp.where(low, 1.0, small) / (1 + small))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias
 
 import numpy as np
 
-from tinygrad_bn.errors import DTypeError
+from tinygrad_bn.errors import DTypeError, TinygradError
 from tinygrad_bn.graph.primitive import Array, Primitive, Rule, bind, register
 from tinygrad_bn.graph.tensor import Tensor
 
@@ -189,6 +189,8 @@ def _prepared(op: Primitive, prepare: Callable[..., Any]) -> Callable[..., Tenso
     def public(*arguments: Any, **keywords: Any) -> Tensor:
         try:
             operands, params = prepare(*arguments, **keywords)
+        except TinygradError:
+            raise
         except TypeError as error:
             raise DTypeError(f"{op.name}: {error}.", f"See help(tinygrad_bn.{op.name}).") from error
         return bind(op, operands, {k: static_value(v) for k, v in params.items()})

@@ -156,7 +156,8 @@ def repeat(x: Array, /, repeats: int | Shape, *, axis: int | None = None) -> Arr
     """Repeat each element: the same number of times, or as many as ``repeats`` says of each."""
 
 
-def _tile_back(xp: Any, g: Array, out: Array, x: Array, repetitions: Shape) -> Array:
+def _tile_back(xp: Any, g: Array, out: Array, x: Array, repetitions: int | Shape) -> Array:
+    repetitions = (repetitions,) if isinstance(repetitions, int) else repetitions
     rank = max(x.ndim, len(repetitions))
     shape = (1,) * (rank - x.ndim) + x.shape
     counts = (1,) * (rank - len(repetitions)) + repetitions
@@ -167,9 +168,14 @@ def _tile_back(xp: Any, g: Array, out: Array, x: Array, repetitions: Shape) -> A
 
 @movement(
     vjp=_tile_back,
-    cases=[(((2, 3),), {"repetitions": (2, 1, 2)}), (((2, 1, 3),), {"repetitions": (2,)})],
+    cases=[
+        (((2, 3),), {"repetitions": (2, 1, 2)}),
+        (((2, 1, 3),), {"repetitions": (2,)}),
+        (((2, 3),), {"repetitions": 2}),
+        (((2,),), {"repetitions": (2, 0)}),
+    ],
 )
-def tile(x: Array, /, repetitions: Shape) -> Array:
+def tile(x: Array, /, repetitions: int | Shape) -> Array:
     """Repeat the whole array along each axis."""
     return np.tile(x, repetitions)
 
@@ -249,7 +255,7 @@ def astype(x: Array, /, dtype: Any, *, copy: bool = True, device: Any = None) ->
     >>> astype([1.5, 2.5], "int64")
     Tensor([1, 2])
     """
-    return np.astype(x, np.dtype(dtype), copy=copy, device=device)
+    return np.astype(np.asarray(x), np.dtype(dtype), copy=copy, device=device)
 
 
 def _pad_back(xp: Any, g: Array, out: Array, x: Array, widths: Any, value: float) -> Array:

@@ -50,6 +50,13 @@ def spread(xp: Any, g: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
     return xp.broadcast_to(restore(xp, g, x, axis, keepdims), x.shape)
 
 
+def _in_float32(reduce: Any, x: Array, dtype: Any, **keywords: Any) -> Array:
+    """Reduce float16 in float32, unless a dtype is asked for; all else as it is."""
+    if dtype is None and getattr(x, "dtype", None) == np.float16:
+        return reduce(x, dtype=np.float32, **keywords).astype(np.float16)
+    return reduce(x, dtype=dtype, **keywords)
+
+
 def _sum_rule(
     xp: Any, g: Array, out: Array, x: Array, axis: Axis, dtype: Any, keepdims: bool
 ) -> Array:
@@ -63,9 +70,7 @@ def sum(x: Array, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = F
     >>> sum([[1.0, 2.0], [3.0, 4.0]], axis=0)
     Tensor([4., 6.])
     """
-    wide = np.float32 if x.dtype == np.float16 and dtype is None else dtype
-    total = np.sum(x, axis=axis, dtype=wide, keepdims=keepdims)
-    return total if wide is dtype else total.astype(x.dtype)
+    return _in_float32(np.sum, x, dtype, axis=axis, keepdims=keepdims)
 
 
 def _others(xp: Any, y: Array) -> Array:
@@ -91,13 +96,14 @@ def _prod_rule(
 
 
 @reduction(
-    np.prod,
     vjp=_prod_rule,
     cases=[*CASES, *TYPED, ((np.array([[0.0, 2.0], [0.0, 0.0]]),), {"axis": 1})],
     symbol="Π",
+    alike=np.prod,
 )
 def prod(x: Array, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Array:
     """Product of the elements along axes; the gradient is exact also where elements are zero."""
+    return _in_float32(np.prod, x, dtype, axis=axis, keepdims=keepdims)
 
 
 def _tied(xp: Any, g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
@@ -174,7 +180,7 @@ def _cumulative_sum_rule(
 
 
 @reduction(
-    np.cumulative_sum,
+    alike=np.cumulative_sum,
     vjp=_cumulative_sum_rule,
     cases=RUNNING,
 )
@@ -182,6 +188,8 @@ def cumulative_sum(
     x: Array, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Array:
     """Running sum along an axis (may be left out for one-dimensional operands)."""
+    keywords = {"axis": axis, "include_initial": include_initial}
+    return _in_float32(np.cumulative_sum, x, dtype, **keywords)
 
 
 def _cumulative_prod_rule(
@@ -204,7 +212,7 @@ def _cumulative_prod_rule(
 
 
 @reduction(
-    np.cumulative_prod,
+    alike=np.cumulative_prod,
     vjp=_cumulative_prod_rule,
     cases=[*RUNNING, ((np.array([2.0, 0.0, -1.5, 0.0, 3.0]),), {})],
 )
@@ -212,3 +220,5 @@ def cumulative_prod(
     x: Array, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Array:
     """Running product along an axis (may be left out for one-dimensional operands)."""
+    keywords = {"axis": axis, "include_initial": include_initial}
+    return _in_float32(np.cumulative_prod, x, dtype, **keywords)

@@ -14,24 +14,29 @@ CASES: list[Any] = [
     (((3, 4),), {"axis": 0, "descending": True}),
     (((2, 3, 4),), {"axis": 1}),
     (((5,),), {"stable": False}),
+    (((2, 3),), {"axis": None}),
+    (((2, 3),), {"axis": None, "descending": True}),
 ]
 
 
 def _neighbour_gap(
-    x: Array, axis: int = -1, descending: bool = False, stable: bool = True
+    x: Array, axis: int | None = -1, descending: bool = False, stable: bool = True
 ) -> Array:
-    return np.diff(np.sort(x, axis=axis), axis=axis)
+    return np.diff(np.sort(x, axis=axis), axis=-1 if axis is None else axis)
 
 
 def _unsort(
-    xp: Any, g: Array, out: Array, x: Array, axis: int, descending: bool, stable: bool
+    xp: Any, g: Array, out: Array, x: Array, axis: int | None, descending: bool, stable: bool
 ) -> Array:
     order = xp.argsort(x, axis=axis, descending=descending, stable=True)
-    return xp.take_along_axis(g, xp.argsort(order, axis=axis), axis=axis)
+    back = xp.take_along_axis(g, xp.argsort(order, axis=axis), axis=axis)
+    return xp.reshape(back, shape=x.shape)
 
 
 @sorting(vjp=_unsort, cases=CASES, margin=_neighbour_gap, analytic=False)
-def sort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
+def sort(
+    x: Array, /, *, axis: int | None = -1, descending: bool = False, stable: bool = True
+) -> Array:
     """Elements in order along an axis; of equal elements each keeps its own gradient.
 
     >>> sort([3.0, 1.0, 2.0], descending=True)
@@ -42,12 +47,14 @@ def sort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool 
 
 
 @sorting(vjp=None, cases=CASES)
-def argsort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
+def argsort(
+    x: Array, /, *, axis: int | None = -1, descending: bool = False, stable: bool = True
+) -> Array:
     """Indices that sort along an axis; equal elements stay in their order."""
     if not descending:
         return np.argsort(x, axis=axis, stable=stable)
     backwards = np.argsort(np.flip(x, axis=axis), axis=axis, stable=stable)
-    return x.shape[axis] - 1 - np.flip(backwards, axis=axis)
+    return backwards.shape[0 if axis is None else axis] - 1 - np.flip(backwards, axis=axis)
 
 
 def _ordering(x1: Array, x2: Array, /, *, side: str = "left", sorter: Array | None = None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from tinygrad_bn.graph.primitive import bind, describe
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.testing.directions import cotangents, direction_for
 from tinygrad_bn.testing.judge import Question
-from tinygrad_bn.testing.probe import Arrays, Probe
+from tinygrad_bn.testing.probe import Probe
 from tinygrad_bn.testing.verdicts import Verdict
 
 ELEMENTS = 64
@@ -23,7 +24,7 @@ def first_wrong(nodes: Iterable[Tensor], rng: np.random.Generator) -> str:
     for node in nodes:
         for operand, probe in _operands(node):
             verdict = _check_node(probe, rng)
-            if verdict.kind == "mismatch":
+            if _is_wrong(verdict):
                 given = ", ".join(map(describe, node.values))
                 return (
                     f"first wrong rule: {node.op.name}({given}) at {node.where}, for operand "
@@ -55,48 +56,41 @@ def _check_node(probe: Probe, rng: np.random.Generator) -> Verdict:
     results = probe.results(probe.values)
     direction = [direction_for(x, rng) for x in probe.values]
     verdict = Question(probe, cotangents(results, rng), direction).judge("reverse")
-    if verdict.kind != "mismatch" or verdict.slopes is None:
+    if not _is_wrong(verdict) or verdict.slopes is None:
         return verdict
     units = np.eye(results[0].size)[:ELEMENTS]
     single = (
         Question(probe, [u.reshape(results[0].shape)], direction).judge("reverse") for u in units
     )
-    return next((s for s in single if s.kind == "mismatch"), Verdict("kink"))
+    return next(filter(_is_wrong, single), Verdict("kink"))
 
 
-def worst_element(probe: Probe, v: Arrays, position: int, direction: Arrays, scale: float) -> str:
+def worst_element(question: Question, position: int) -> str:
     """Find the element of one argument whose derivative is furthest off, one by one."""
-    x = probe.values[position]
-    places = list(np.ndindex(x.shape))
+    places = list(np.ndindex(question.direction[position].shape))
     while len(places) > ELEMENTS:
-        half = places[: len(places) // 2]
-        judged = _judge_at(probe, v, position, direction, scale, half)
-        places = half if judged.kind == "mismatch" else places[len(places) // 2 :]
-    judged_one_by_one = [
-        (_judge_at(probe, v, position, direction, scale, [place]), place) for place in places
-    ]
-    wrong = [(j.relative, place, j) for j, place in judged_one_by_one if j.kind == "mismatch"]
+        half, rest = places[: len(places) // 2], places[len(places) // 2 :]
+        places = half if _is_wrong(_judge_at(question, position, half)) else rest
+    judged = [(_judge_at(question, position, [place]), place) for place in places]
+    wrong = [(verdict.relative, place, verdict) for verdict, place in judged if _is_wrong(verdict)]
     if not wrong:
         return ""
-    _, place, judged = max(wrong, key=lambda entry: entry[0])
-    step = float(direction[position][place])
-    claimed, numeric = judged.claimed / step, judged.numeric / step
+    _, place, verdict = max(wrong, key=lambda entry: entry[0])
+    step = float(question.direction[position][place])
+    claimed, numeric = verdict.claimed / step + 0.0, verdict.numeric / step + 0.0
     index = f"[{', '.join(map(str, place))}]" if place else ""
     return f"{index}: claimed {claimed:.17g}, differences give {numeric:.17g}" + (
-        f" ± {judged.error / abs(step):.1e}" if judged.slopes is None else " at the nearest side"
+        f" ± {verdict.error / abs(step):.1e}" if verdict.slopes is None else " at the nearest side"
     )
 
 
-def _judge_at(
-    probe: Probe,
-    v: Arrays,
-    position: int,
-    direction: Arrays,
-    scale: float,
-    places: Sequence[tuple[int, ...]],
-) -> Verdict:
+def _is_wrong(verdict: Verdict) -> bool:
+    return verdict.kind == "mismatch"
+
+
+def _judge_at(question: Question, position: int, places: Sequence[tuple[int, ...]]) -> Verdict:
     """Judge the derivative along some elements of one argument."""
-    part = [np.zeros_like(d) for d in direction]
+    part = [np.zeros_like(d) for d in question.direction]
     for place in places:
-        part[position][place] = direction[position][place]
-    return Question(probe, v, part, scale).judge("reverse")
+        part[position][place] = question.direction[position][place]
+    return replace(question, direction=part).judge("reverse")

@@ -7,6 +7,7 @@ disagreement with the best entries of two other rows.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -36,7 +37,8 @@ class Estimate(NamedTuple):
     @property
     def trusted(self) -> bool:
         """Whether the value may contradict a claim."""
-        return bool(self.limited or self.error <= 0.05 * abs(self.value))
+        resolved = self.limited or self.error <= 0.05 * abs(self.value)
+        return bool(resolved and not self.diverges)
 
 
 class _Entry(NamedTuple):
@@ -45,25 +47,27 @@ class _Entry(NamedTuple):
     floor: np.longdouble
 
 
-def noise_of(curve: Curve, eps: float, scale: Any) -> np.longdouble:
-    """Measure the rounding noise of a function near 0, on one side (a kink is not noise).
+def noise_of(curve: Curve, dtype: Any, least: float) -> np.longdouble:
+    """Measure the rounding noise of a function near 0, on one side (neither kink nor jump is noise).
 
     A difference table over seven points 2^30 rounding units apart: in the high orders nothing is
-    left of a smooth function but its noise (Moré and Wild 2011). At least ``eps * scale``.
+    left of a smooth function but its noise (Moré and Wild 2011). ``dtype``: in which it computes;
+    ``least``: the noise that it has at any rate.
     """
-    step = 2.0 ** (30 + math.frexp(eps)[1])
-    floor = np.longdouble(eps) * scale
+    step = 2.0**30 * float(np.finfo(dtype).eps)
+    floor = np.longdouble(least)
     for side in (step, -step):
-        table = np.array([curve(j * side) for j in range(7)])
+        table = np.array([curve(j * side) for j in range(1, 8)])
         if np.all(np.isfinite(table)):
-            return max(2 * max(_spread(table, order) for order in (4, 5, 6)), floor)
+            spread = max(_spread(table, order) for order in (4, 5, 6))
+            return max(2 * spread, floor)
     return floor
 
 
-def _spread(table: Any, order: int) -> Any:
+def _spread(table: Any, order: int) -> np.longdouble:
     """Estimate the noise of tabulated values from their differences of one order."""
     differences = np.diff(table, order)
-    return np.sqrt(np.mean(differences**2) / math.comb(2 * order, order))
+    return np.longdouble(np.sqrt(np.mean(differences**2) / math.comb(2 * order, order)))
 
 
 def central(curve: Curve, noise: Any, start: float) -> Estimate:
@@ -74,9 +78,7 @@ def central(curve: Curve, noise: Any, start: float) -> Estimate:
 def one_sided(curve: Curve, noise: Any, start: float, side: int) -> Estimate:
     """Differentiate at 0 towards one side (1 or -1)."""
     here = curve(0.0)
-    return _extrapolate(
-        lambda h: (curve(side * h) - here) / (side * h), 2 * noise, start, power=2
-    )
+    return _extrapolate(lambda h: (curve(side * h) - here) / (side * h), 2 * noise, start, power=2)
 
 
 def _extrapolate(slope: Curve, noise: Any, start: float, power: int) -> Estimate:
@@ -130,4 +132,4 @@ def _choose(best: list[_Entry], *, diverges: bool) -> Estimate:
 def _grows(quotients: list[Any]) -> bool:
     """Whether the last quotients grow at every halving of the step."""
     last = quotients[-6:]
-    return len(last) == 6 and all(b > 1.3 * a > 0 for a, b in zip(last, last[1:], strict=False))
+    return len(last) == 6 and all(b > 1.3 * a > 0 for a, b in itertools.pairwise(last))

@@ -12,12 +12,12 @@ from tinygrad_bn.testing.probe import Arrays
 
 def few_bits(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[Any]:
     """Draw numbers of magnitude 1 to 1.75 in quarters, with random signs."""
-    return rng.integers(4, 8, shape) / 4 * rng.choice([-1.0, 1.0], shape)
+    return np.asarray(rng.integers(4, 8, shape) / 4 * rng.choice([-1.0, 1.0], shape))
 
 
 def cotangents(results: Arrays, rng: np.random.Generator) -> Arrays:
     """Draw a cotangent for each result (a sum would hide a wrong roll or permutation)."""
-    return [np.asarray(few_bits(y.shape, rng)) for y in results]
+    return [few_bits(y.shape, rng) for y in results]
 
 
 def direction_for(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
@@ -31,3 +31,9 @@ def direction_for(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[
     usual = int(np.median(moving)) if moving.size else 0
     sizes = np.where(x == 0, usual, exponents)
     return np.asarray(np.where(finite, np.ldexp(few_bits(x.shape, rng), sizes), 0.0))
+
+
+def beside(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
+    """Move every finite element by about a hundredth of its size: off any kink."""
+    fine = 1 + rng.integers(0, 2**16, x.shape) / 2**16
+    return np.asarray(x + direction_for(x, rng) * fine / 128)

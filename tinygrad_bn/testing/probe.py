@@ -73,17 +73,21 @@ class Probe:
             nodes = self.traced(cast(self.values, np.longdouble)).nodes
         except (TypeError, ValueError):
             return False
-        return not any(_narrows(node) for node in nodes)
+        return not any(_narrows(node, np.longdouble) for node in nodes)
 
     @property
     def dtype(self) -> Any:
         """The dtype in which differences are taken."""
         return np.longdouble if self.extended else np.float64
 
-    @property
+    @cached_property
     def eps(self) -> float:
-        """The relative spacing of numbers in that dtype."""
-        return float(np.finfo(self.dtype).eps)
+        """The relative spacing of numbers in the narrowest dtype that values pass through."""
+        if self.extended:
+            return float(np.finfo(np.longdouble).eps)
+        nodes = self.traced(self.values).nodes
+        narrow = [node.dtype for node in nodes if _narrows(node, np.float64)]
+        return max(float(np.finfo(dtype).eps) for dtype in [np.dtype(np.float64), *narrow])
 
     def traced(self, values: Arrays) -> Trace:
         """Record the function at other values of its arguments."""
@@ -181,7 +185,7 @@ def dot(a: Arrays, b: Arrays) -> np.longdouble:
     return total
 
 
-def _narrows(node: Tensor) -> bool:
-    """Whether an operation takes long double and returns a narrower float."""
-    wide = any(getattr(v, "dtype", None) == np.longdouble for v in node.values)
-    return bool(wide and node.dtype.kind == "f" and node.dtype != np.longdouble)
+def _narrows(node: Tensor, dtype: Any) -> bool:
+    """Whether an operation takes a float dtype and returns a narrower one."""
+    wide = any(getattr(v, "dtype", None) == dtype for v in node.values)
+    return bool(wide and node.dtype.kind == "f" and node.dtype.itemsize < np.dtype(dtype).itemsize)

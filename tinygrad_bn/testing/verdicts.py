@@ -38,24 +38,34 @@ class Verdict:
 
     @property
     def relative(self) -> float:
-        """The difference of the two values, relative to the larger one."""
+        """The difference of the two values, relative to the larger one.
+
+        0 where both are zero as far as can be told.
+        """
         larger = max(abs(self.claimed), abs(self.numeric))
-        return abs(self.claimed - self.numeric) / larger if larger > 0 else 0.0
+        off = abs(self.claimed - self.numeric)
+        return off / larger if off > self.tolerance or larger > self.tolerance else 0.0
 
     def __str__(self) -> str:
         """Say the verdict in one or two lines."""
-        what = " ".join(filter(None, (self.argument, self.mode)))
+        lines = [f"{self.kind}: {self._what()}" if self.mode else self.kind]
+        lines += [f"    claimed {self.claimed:.17g}{self._truth()}"] if self.mode else []
+        return "\n".join(lines + ([f"    {self.note}"] if self.note else []))
+
+    def _what(self) -> str:
         where = ", at a nearby point" if self.nearby else ""
-        head = f"{self.kind}: {what}, order {self.order}, direction {self.direction}{where}"
-        if self.mode:
-            head += f"\n    claimed {self.claimed:.17g}"
-            head += (
-                f", one-sided slopes {self.slopes[0]:.17g} and {self.slopes[1]:.17g}"
-                if self.slopes
-                else f", differences give {self.numeric:.17g} ± {self.error:.1e}"
-            )
-            head += f" (tolerance {self.tolerance:.1e})"
-        return head + (f"\n    {self.note}" if self.note else "")
+        which = f"order {self.order}, direction {self.direction}"
+        return f"{self.argument}, {self.mode}, {which}{where}"
+
+    def _truth(self) -> str:
+        if self.kind == "nonfinite":
+            return ""
+        found = (
+            f"one-sided slopes {self.slopes[0]:.17g} and {self.slopes[1]:.17g}"
+            if self.slopes
+            else f"differences give {self.numeric:.17g} ± {self.error:.1e}"
+        )
+        return f", {found} (tolerance {self.tolerance:.1e})"
 
 
 @dataclass(frozen=True, slots=True)

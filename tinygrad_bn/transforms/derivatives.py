@@ -35,13 +35,19 @@ def _lift_arguments(
     function: Callable[..., Any], arguments: Sequence[Any], argnums: int | Sequence[int]
 ) -> tuple[list[Any], list[Lifted]]:
     """Lift the arguments that are differentiated; the others stay as they are."""
-    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    positions = (argnums,) if isinstance(argnums, int | np.integer) else tuple(argnums)
     lifted, replaced = [], list(arguments)
     for position in positions:
         if not -len(arguments) <= position < len(arguments):
             raise ShapeError(
-                f"argnums={argnums} of {name_of(function)}, which got {len(arguments)} arguments.",
+                f"argnums={argnums} of {name_of(function)}, called with {len(arguments)} "
+                "positional arguments.",
                 "Number positional arguments from 0; pass them by position.",
+            )
+        if replaced[position] is not arguments[position]:
+            raise ShapeError(
+                f"argnums={argnums} of {name_of(function)} names argument {position} twice.",
+                "Name each argument once.",
             )
         one = lift(arguments[position], f"argument {position} of {name_of(function)}")
         replaced[position] = one.tree
@@ -50,7 +56,7 @@ def _lift_arguments(
 
 
 def _as_asked(gradients: list[Any], argnums: int | Sequence[int]) -> Any:
-    return gradients[0] if isinstance(argnums, int) else tuple(gradients)
+    return gradients[0] if isinstance(argnums, int | np.integer) else tuple(gradients)
 
 
 def value_and_grad(

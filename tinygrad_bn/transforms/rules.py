@@ -48,7 +48,7 @@ def custom_rule(
     def decorate(function: Callable[..., Any]) -> Callable[..., Tensor]:
         @functools.wraps(function)
         def kernel(*values: Any, **params: Any) -> Any:
-            operands = (leaf(v) if isinstance(v, np.ndarray) else v for v in values)
+            operands = _as_tensors(values)
             with using(recording=False, tracing=False):
                 result = function(*operands, **params)
             if not isinstance(result, Tensor):
@@ -71,6 +71,19 @@ def custom_rule(
         return row(kernel)
 
     return decorate
+
+
+def _as_tensors(values: Sequence[Any]) -> list[Any]:
+    """Make tensors of arrays and of Python scalars, which take the dtype that arrays give them."""
+    kinds = [v.dtype for v in values if isinstance(v, np.ndarray)]
+    return [
+        leaf(v)
+        if isinstance(v, np.ndarray)
+        else leaf(np.asarray(v, np.result_type(v, *kinds)))
+        if type(v) in (int, float, complex)
+        else v
+        for v in values
+    ]
 
 
 def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -164,7 +177,6 @@ class _Checkpoint:
         found = sweep({result: g}, record=record, wanted=set(targets))
         wanted = [i for i, x in enumerate((*self._operands, *self._outer)) if x._requires_grad]
         return {i: found.get(targets[i]) for i in wanted}
-
 
     def _compare(self, result: Tensor, output: int) -> None:
         """Refuse a gradient of other values than those of the forward pass."""

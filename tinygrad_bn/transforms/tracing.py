@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad_bn.graph.containers import flatten
+from tinygrad_bn.graph.containers import flatten, map_leaves
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.tensor import Tensor, as_constant, leaf
@@ -37,7 +37,7 @@ def trace(function: Callable[..., Any], *arguments: Any) -> Trace:
         inputs += new
         lifted.append(rebuild(new))
     with using(tracing=True):
-        outputs = function(*lifted)
+        outputs = map_leaves(_output, function(*lifted))
     name = name_of(function)
     return Trace(name if name.isidentifier() else "f", tuple(inputs), outputs)
 
@@ -48,6 +48,11 @@ def _input(value: Any, label: str) -> Tensor:
     new = leaf(origin._data, requires_grad=origin._requires_grad)
     new.name = origin.name or label
     return new
+
+
+def _output(path: str, value: Any) -> Any:
+    """Let an array among the outputs be a constant of the program."""
+    return value if isinstance(value, float | complex) else as_constant(value)
 
 
 def _labels(function: Callable[..., Any], count: int) -> list[str]:

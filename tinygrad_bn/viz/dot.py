@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from html import escape
 
 import graphviz
 
-from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge, Line
+from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge, Line, shared
 
 FAMILIES = {
     "elementwise": "#2f6fc4",
@@ -51,31 +52,39 @@ def lower(diagram: Diagram, name: str = "graph") -> graphviz.Digraph:
         },
         edge_attr={
             "fontname": "Helvetica", "fontsize": "9", "fontcolor": _QUIET, "arrowsize": "0.65",
-            "penwidth": "1.3", "labeldistance": "1.3", "labelangle": "22",
+            "penwidth": "1.3", "labeldistance": "1.5", "labelangle": "26",
         },
     )  # fmt: skip
-    _write_clusters(dot, diagram)
+    _write_levels(dot, diagram)
+    ranks = _ranks(diagram)
     for edge in diagram.edges:
-        _write_edge(dot, edge, diagram.cards)
+        _write_edge(dot, edge, diagram.cards, ranks.get(edge, 1))
     if len(diagram.cards) <= _ALIGNED:
         for forward, backward in diagram.beside:
             dot.edge(f"n{forward}", f"n{backward}", style="invis", minlen="0", weight="1")
     return dot
 
 
-def _write_clusters(dot: graphviz.Digraph, diagram: Diagram) -> None:
-    """Write cards inside their clusters; lines by hand, because clusters may nest deeply."""
+def _write_levels(dot: graphviz.Digraph, diagram: Diagram) -> None:
+    """Write each level inside a frame that is not seen: the engine keeps it a column of its own."""
+    for level in diagram.levels:
+        dot.body.append(f'\tsubgraph cluster_level{level} {{\n\tgraph [peripheries="0"]\n')
+        _write_clusters(dot, diagram, level)
+        dot.body.append("\t}\n")
+
+
+def _write_clusters(dot: graphviz.Digraph, diagram: Diagram, level: int) -> None:
+    """Write cards inside their clusters; braces by hand, because clusters may nest deeply."""
     opened = 0
-    for member in diagram.walk():
+    for member in diagram.walk(level):
         if isinstance(member, Cluster):
-            dot.body.append(f"subgraph cluster{opened} {{\n")
+            dot.body.append(f"\tsubgraph cluster_{level}_{opened} {{\n")
             dot.attr("graph", **_cluster_style(member))
             opened += 1
         elif member is not None:
             _write_card(dot, diagram.cards[member])
         else:
-            dot.body.append("}\n")
-    dot.body.pop()  # the root closes itself
+            dot.body.append("\t}\n")
 
 
 def _cluster_style(cluster: Cluster) -> dict[str, str]:
@@ -84,6 +93,7 @@ def _cluster_style(cluster: Cluster) -> dict[str, str]:
         "label": f"<{_font(cluster.name, _BACKWARD if side else _FORWARD, 11)}>",
         "labeljust": "l",
         "style": "rounded,filled",
+        "peripheries": "1",
         "fillcolor": _TINTS[side][min(cluster.depth, 3) - 1],
         "color": _FRAMES[side],
         "margin": "9",
@@ -148,9 +158,10 @@ def _font(text: str, colour: str, size: int, face: str = "Helvetica") -> str:
     return f'<FONT FACE="{face}" COLOR="{colour}" POINT-SIZE="{size}">{content}</FONT>'
 
 
-def _write_edge(dot: graphviz.Digraph, edge: Edge, cards: list[Card]) -> None:
+def _write_edge(dot: graphviz.Digraph, edge: Edge, cards: list[Card], ranks: int) -> None:
     """Write one edge; inside a gradient it is written backwards, so that it points up."""
     source, target = f"n{edge.source}", f"n{edge.target}"
+    length = {"minlen": str(ranks)} if ranks > 1 else {}
     if edge.saved:
         dot.edge(
             source, target, style="dashed", color=_SAVED, penwidth="0.9", arrowsize="0.5",
@@ -158,7 +169,34 @@ def _write_edge(dot: graphviz.Digraph, edge: Edge, cards: list[Card]) -> None:
         )  # fmt: skip
     elif cards[edge.target].level % 2:
         mark = {"taillabel": edge.mark} if edge.mark else {}
-        dot.edge(target, source, dir="back", color=_BACKWARD, **mark)
+        dot.edge(target, source, dir="back", color=_BACKWARD, **mark, **length)
     else:
         mark = {"headlabel": edge.mark} if edge.mark else {}
-        dot.edge(source, target, color=_FORWARD, **mark)
+        dot.edge(source, target, color=_FORWARD, **mark, **length)
+
+
+def _ranks(diagram: Diagram) -> dict[Edge, int]:
+    """Say how many ranks the edges between sibling clusters span.
+
+    All of the later cluster comes after the earlier one. Where ranks overlap, the engine puts
+    the clusters side by side, and a chain of layers runs off along the diagonal.
+    """
+    frames = diagram.frames()
+    heights = {n: [0] * (len(inside) + 1) for n, inside in frames.items()}
+    edges = sorted((e for e in diagram.edges if not e.saved), key=lambda e: e.target)
+    for edge in edges:
+        above, height = heights[edge.source], heights[edge.target]
+        for depth in range(shared(frames[edge.source], frames[edge.target]) + 1):
+            height[depth] = max(height[depth], above[depth] + 1)
+    extents: dict[Cluster, int] = defaultdict(int)
+    for number, inside in frames.items():
+        for cluster, height_inside in zip(inside, heights[number][1:], strict=True):
+            extents[cluster] = max(extents[cluster], height_inside)
+    ranks: dict[Edge, int] = {}
+    for edge in edges:
+        source, target = frames[edge.source], frames[edge.target]
+        common = shared(source, target)
+        if min(len(source), len(target)) > common:
+            below = extents[source[common]] - heights[edge.source][common + 1]
+            ranks[edge] = 1 + below + heights[edge.target][common + 1]
+    return ranks

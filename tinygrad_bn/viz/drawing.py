@@ -87,7 +87,7 @@ def render(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = render(Tensor([1.0], name="x"), folder + "/x.txt")
     ...     print(path.read_text())
-    n0 x = constant  1 float64  -> result
+    n0 x: input  1 float64  -> result
     <BLANKLINE>
     """
     target = Path(path)
@@ -183,12 +183,5 @@ def _too_large(subject: Subject, drawn: Diagram, depth: int | None, max_nodes: i
 
 
 def _nesting(drawn: Diagram) -> int:
-    """The number of levels of clusters."""
-    deepest = depth = 0
-    for member in drawn.walk():
-        if member is None:
-            depth -= 1
-        elif not isinstance(member, int):
-            depth += 1
-            deepest = max(deepest, depth)
-    return deepest
+    """Count the levels of clusters."""
+    return max((len(frames) for frames in drawn.frames().values()), default=0)

@@ -18,9 +18,9 @@ _NEGLIGIBLE = 1e-6
 
 
 def clean(text: str, limit: int = LONGEST) -> str:
-    """Return one printable line: no control characters, no surrogates, no bidirectional marks.
+    r"""Return one printable line: no control characters, no surrogates, no bidirectional marks.
 
-    >>> clean("two\\nlines\\x00")
+    >>> clean("two\nlines\x00")
     'two lines'
     """
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -5,7 +5,7 @@ Cards are numbered in recording order, so that the same program gives the same b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -55,7 +55,7 @@ class Edge(NamedTuple):
     saved: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Cluster:
     """A scope that is drawn as a frame; ``members`` are numbers of cards, and inner clusters."""
 
@@ -63,6 +63,12 @@ class Cluster:
     level: int
     depth: int
     members: list[int | Cluster] = field(default_factory=list)
+
+
+def shared(one: Sequence[Cluster], other: Sequence[Cluster]) -> int:
+    """Count the outermost clusters that two cards have in common."""
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a is not b), min(len(one), len(other)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +80,39 @@ class Diagram:
     root: Cluster
     beside: list[tuple[int, int]]
 
-    def walk(self) -> Iterator[Cluster | int | None]:
-        """Visit clusters and cards in order; None closes a cluster. No recursion."""
-        stack = [iter(self.root.members)]
+    def walk(self, level: int | None = None) -> Iterator[Cluster | int | None]:
+        """Visit clusters and cards in order, all or of one level; None closes a cluster.
+
+        No recursion: scopes may nest as deeply as they like.
+        """
+        stack = [iter([m for m in self.root.members if level in (None, self._level(m))])]
         while stack:
             member = next(stack[-1], None)
-            yield member
             if member is None:
                 stack.pop()
+                if not stack:
+                    return
             elif isinstance(member, Cluster):
                 stack.append(iter(member.members))
+            yield member
+
+    def frames(self) -> dict[int, tuple[Cluster, ...]]:
+        """Return the clusters around each card, from the outermost."""
+        found: dict[int, tuple[Cluster, ...]] = {}
+        stack: list[tuple[Cluster, ...]] = [()]
+        for member in self.walk():
+            if isinstance(member, Cluster):
+                stack.append((*stack[-1], member))
+            elif member is None:
+                stack.pop()
+            else:
+                found[member] = stack[-1]
+        return found
+
+    @property
+    def levels(self) -> list[int]:
+        """The levels there are: 0 forward, 1 its gradient, and so on."""
+        return sorted({card.level for card in self.cards})
+
+    def _level(self, member: Cluster | int) -> int:
+        return member.level if isinstance(member, Cluster) else self.cards[member].level

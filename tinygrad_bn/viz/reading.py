@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.state import Scope
 from tinygrad_bn.graph.sweep import ancestors
@@ -212,7 +211,10 @@ class _Reader:
         kept = []
         for node, edge in edges:
             if self.place[node] is not node:  # a collapsed scope takes each tensor once
-                key = (-1 - edge.source if edge.saved else id(node.inputs[edge.operand]), edge.target)
+                key = (
+                    -1 - edge.source if edge.saved else id(node.inputs[edge.operand]),
+                    edge.target,
+                )
                 if key in taken:
                     continue
                 taken.add(key)

@@ -1,0 +1,431 @@
+"""Drawing: what is drawn, the same bytes each time, hostile names, engines, sizes."""
+
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import graphviz
+import numpy as np
+import pytest
+
+import tinygrad_bn as tg
+from tinygrad_bn import viz
+from tinygrad_bn.errors import DTypeError, GradientError, OptionalDependencyError, ShapeError
+from tinygrad_bn.graph.tensor import Variable
+from tinygrad_bn.viz import engines
+from tinygrad_bn.viz.drawing import _subject
+from tinygrad_bn.viz.labels import clean, number, summary
+from tinygrad_bn.viz.reading import diagram
+
+GOLDEN = Path(__file__).parent / "golden"
+REWRITE = "TINYGRAD_BN_REWRITE_GOLDEN"
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def normalised():
+    x = tg.Tensor(np.arange(32.0).reshape(8, 4) ** 1.5, requires_grad=True, name="x")
+    gamma = tg.Tensor(np.ones(4), requires_grad=True, name="γ")
+    beta = tg.Tensor(np.zeros(4), requires_grad=True, name="β")
+    y = tg.batch_norm(x, gamma, beta)
+    y.name = "y"
+    return y
+
+
+def normalised_loss():
+    loss = tg.sum(tg.square(normalised()))
+    loss.name = "loss"
+    return loss
+
+
+def classified():
+    z = tg.Tensor(np.arange(12.0).reshape(4, 3) % 5, requires_grad=True, name="z")
+    loss = tg.cross_entropy(z, np.array([0, 1, 2, 0]))
+    loss.name = "loss"
+    return loss
+
+
+def layered():
+    rng = np.random.default_rng(0)
+    h, width = tg.Tensor(rng.normal(size=(32, 64)), name="images"), 64
+    for i, units in enumerate((128, 64, 10)):
+        with tg.scope(f"layer{i}"):
+            weight = Variable(rng.normal(size=(width, units)), requires_grad=True, name=f"W{i}")
+            h, width = tg.batch_norm(h @ weight), units
+    return tg.cross_entropy(h, rng.integers(0, 10, 32))
+
+
+def drawn(obj, *, backward=False, **options):
+    return diagram(_subject(obj, backward=backward), **options)
+
+
+def names(obj, **options):
+    return [card.name or card.badge for card in drawn(obj, **options).cards]
+
+
+def without_engine(monkeypatch):
+    monkeypatch.setattr(engines, "_bundled", lambda: None)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv(engines.SETTING, raising=False)
+
+
+# what is drawn -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "obj", "options"),
+    [
+        ("batch_norm", normalised, {}),
+        ("batch_norm_depth_0", normalised, {"depth": 0}),
+        ("batch_norm_backward", normalised_loss, {"backward": True}),
+        ("cross_entropy_values", classified, {"values": True}),
+        ("layers_backward_depth_0", layered, {"depth": 0, "backward": True}),
+    ],
+)
+def test_the_dot_text_is_the_golden_one(name, obj, options):
+    golden = GOLDEN / f"{name}.gv"
+    source = viz.graph(obj(), **options).source
+    if os.environ.get(REWRITE) == "1":
+        golden.write_text(source, encoding="utf-8")
+    assert source == golden.read_text(encoding="utf-8"), f"set {REWRITE}=1 to rewrite, then look"
+
+
+def test_two_processes_write_the_same_bytes(tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import test_viz as t\n"
+        "t.viz.render(t.normalised_loss(), sys.argv[2], backward=True, values=True)"
+    )
+    written = []
+    for seed in ("1", "2"):
+        path = tmp_path / f"{seed}.gv"
+        command = [sys.executable, "-c", code, str(Path(__file__).parent), str(path)]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed})  # noqa: S603  (our own code)
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
+
+
+def test_batch_norm_is_one_node_at_depth_0():
+    assert names(normalised(), depth=0) == ["x", "γ", "β", "batch_norm"]
+    assert "standardize" in names(normalised(), depth=1)
+    assert len(names(normalised(), depth=1)) == 9
+    assert drawn(normalised(), depth=2).cards == drawn(normalised()).cards
+
+
+def test_a_collapsed_scope_holds_its_weights_and_constants():
+    cards = drawn(layered(), depth=0).cards
+    assert [c.name for c in cards] == ["images", "layer0", "layer1", "layer2", "cross_entropy"]
+    assert cards[1].note.endswith("ops · W0")
+    assert cards[1].shape == "32×128"
+
+
+def test_a_product_with_itself_has_two_edges():
+    x = tg.Tensor([2.0], requires_grad=True, name="x")
+    assert [(e.source, e.target, e.operand) for e in drawn(x * x).edges] == [(0, 1, 0), (0, 1, 1)]
+    assert viz.graph(x * x).source.count("n0 -> n1") == 2
+
+
+def test_scalars_fold_into_the_operation():
+    x = tg.Tensor([1.0], requires_grad=True, name="x")
+    assert names((x / 8 + 1e-5) * np.float64(3.0)) == ["x", "÷ 8", "+ 1e−05", "× 3"]
+    assert names(1 - x)[1:] == ["1 −"]
+    assert names(tg.where([True], x, 0.0))[2:] == ["where(·, ·, 0)"]
+
+
+def test_operands_are_lettered_where_their_order_matters():
+    x, y = (tg.Tensor([1.0], requires_grad=True, name=n) for n in "xy")
+    assert [e.mark for e in drawn(x - y).edges] == ["a", "b"]
+    assert [e.mark for e in drawn(x + y).edges] == ["", ""]
+    assert [e.mark for e in drawn(x - 1).edges] == [""]
+
+
+def test_a_trace_draws_its_inputs_and_every_operation():
+    trace = tg.trace(lambda x, unused: tg.exp(x), np.ones(3), np.ones(2))
+    cards = drawn(trace).cards
+    assert [(c.kind, c.name or c.badge) for c in cards] == [
+        ("input", "x"),
+        ("input", "unused"),
+        ("op", "exp"),
+    ]
+    assert [c.result for c in cards] == [False, False, True]
+
+
+def test_the_backward_graph_mirrors_the_scopes_and_names_the_gradients():
+    loss = normalised_loss()
+    found = drawn(loss, backward=True)
+    clusters = [m.name for m in found.walk() if not isinstance(m, int | None)]
+    assert clusters == ["batch_norm", "standardize", "∂ batch_norm", "∂ standardize"]
+    assert {"∂x", "∂γ", "∂β", "∂y", "∂loss"} <= {c.name for c in found.cards if c.level == 1}
+    assert [c.name for c in found.cards if c.kind == "seed"] == ["∂loss"]
+    assert any(e.saved for e in found.edges)
+    assert loss.inputs[0].inputs[0].grad is None
+
+
+def test_the_gradient_of_a_gradient_is_a_level_of_its_own():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    (x**3).sum().backward(create_graph=True)
+    assert drawn((x.grad * x.grad).sum(), backward=True).levels == [0, 1, 2]
+
+
+def test_the_forward_graph_stands_left_of_its_gradient(tmp_path):
+    loss = normalised_loss()
+    found = drawn(loss, backward=True)
+    svg = viz.render(loss, tmp_path / "g.svg", backward=True).read_bytes()
+    left = {0: [], 1: []}
+    for group in ET.fromstring(svg).iter(f"{SVG}g"):  # noqa: S314  (our own picture)
+        if group.get("class") == "node":
+            card = found.cards[int(group.find(f"{SVG}title").text[1:])]
+            left[card.level].append(float(group.find(f".//{SVG}text").get("x")))
+    assert max(left[0]) < min(left[1])
+
+
+def test_values_are_told_in_words_and_gradients_in_red():
+    x = tg.Tensor([1.0, 3.0], requires_grad=True, name="x")
+    (x * x).sum().backward()
+    source = viz.graph(x * x, values=True).source
+    assert "mean 2, std 1" in source
+    assert '#c0392b" POINT-SIZE="9">∂ mean 4, std 2' in source
+    assert "mean" not in viz.graph(x * x).source
+
+
+def test_nan_and_infinities_are_marked():
+    x = tg.Tensor([np.nan, 1.0, np.inf], requires_grad=True, name="x")
+    source = viz.graph(x, values=True).source
+    assert "<B><FONT" in source.split("1 of 3 NaN, 1 of 3 ∞")[0][-80:]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (np.array([]), "empty"),
+        (np.array(-2.5), "−2.5"),
+        (np.array([True, False, True]), "2 of 3 true"),
+        (np.array([3, -1]), "min −1, max 3"),
+        (np.array([1.0, -1.0, 1e-9]), "mean ≈0, std 0.816"),
+        (np.array([0.0, 0.0]), "mean 0, std 0"),
+        (np.array([1 + 2j, 3 - 2j]), "mean 2 + 0i, std 2.24"),
+        (np.array([1e200, -1e200]), "largest 1e+200"),
+        (np.array(np.inf), "∞"),
+        (np.array([60000.0, 60000.0], dtype=np.float16), "mean 6e+04, std 0"),
+    ],
+)
+def test_a_summary_fits_every_kind_of_array(values, text):
+    assert summary(values).text == text
+
+
+def test_a_named_constant_is_an_input_and_an_anonymous_one_a_constant():
+    x = tg.Tensor([1.0], requires_grad=True)
+    kinds = [c.kind for c in drawn(x * tg.Tensor([2.0], name="data") + [3.0]).cards]
+    assert kinds == ["parameter", "input", "op", "constant", "op"]
+
+
+# names ----------------------------------------------------------------------------------------
+
+HOSTILE = [
+    "<b>&amp;</b>", "</TD></TR></TABLE>>", 'say "hi" \\N \\G \\', "a\nb\x00\x1b[31m\r", "",
+    "   ", "x" * 10_000, "\ud800", "\u202eabc\ufffe", "日本語 🎉 ∇⊙", "]]><!--", "n0 -> n1; }",
+    "%s {0}", "' onload='alert(1)",
+]  # fmt: skip
+
+
+def hostile(name):
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name=name)
+    with tg.scope(name):
+        y = tg.exp(x)
+    y.name = name
+    return tg.sum(y * x)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_render_as_text(name, tmp_path):
+    result = hostile(name)
+    for depth in (None, 0):
+        svg = viz.render(result, tmp_path / "a.svg", backward=True, depth=depth).read_bytes()
+        texts = [t.text or "" for t in ET.fromstring(svg).iter(f"{SVG}text")]  # noqa: S314  (ours)
+        shown = clean(name).replace(" ", "")
+        assert any(shown in t.replace("\xa0", "").replace(" ", "") for t in texts)
+        assert viz.render(result, tmp_path / "a.txt", depth=depth).read_text(encoding="utf-8")
+        tags = {element.tag.removeprefix(SVG) for element in ET.fromstring(svg).iter()}  # noqa: S314  (ours)
+        assert tags <= {"svg", "g", "title", "polygon", "path", "text", "polyline", "a"}
+
+
+def test_a_long_name_is_cut():
+    assert clean("x" * 100) == "x" * 31 + "…"
+    assert number(-1.5) == "−1.5"
+
+
+# engines and formats ------------------------------------------------------------------------------
+
+
+def test_pictures_come_out_with_an_empty_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv(engines.SETTING, raising=False)
+    assert b"<svg" in viz.render(normalised(), tmp_path / "a.svg").read_bytes()
+    assert viz.render(normalised(), tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_dots_per_inch_scale_a_png(tmp_path):
+    small, large = (
+        int.from_bytes(viz.render(normalised(), tmp_path / "a.png", dpi=d).read_bytes()[16:20])
+        for d in (72, 144)
+    )
+    assert abs(large - 2 * small) <= 2
+
+
+def test_a_digraph_renders_too_and_folders_are_made(tmp_path):
+    dot = viz.graph(normalised())
+    assert isinstance(dot, graphviz.Digraph)
+    path = viz.render(dot, tmp_path / "new" / "a.gv")
+    assert path.read_text(encoding="utf-8") == dot.source
+    with pytest.raises(DTypeError, match="render of a Digraph to text"):
+        viz.render(dot, tmp_path / "a.txt")
+
+
+def test_without_an_engine_the_dot_text_is_saved(tmp_path, monkeypatch):
+    without_engine(monkeypatch)
+    y = normalised()
+    with pytest.raises(OptionalDependencyError) as caught:
+        viz.render(y, tmp_path / "bn.svg")
+    what, _, fix = str(caught.value).split("\n")
+    assert what == "No layout engine was found for bn.svg. The DOT text was saved as bn.gv."
+    assert fix == (
+        "  fix: Run pip install graphviz-pure, install Graphviz so that dot is on PATH, or set "
+        "TINYGRAD_BN_DOT to the path of its dot."
+    )
+    assert (tmp_path / "bn.gv").read_text(encoding="utf-8") == viz.graph(y).source
+    assert not (tmp_path / "bn.svg").exists()
+
+
+def test_pdf_says_what_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv(engines.SETTING, raising=False)
+    with pytest.raises(OptionalDependencyError) as caught:
+        viz.render(normalised(), tmp_path / "bn.pdf")
+    what, _, fix = str(caught.value).split("\n")
+    assert what == (
+        "No engine was found that writes PDF for bn.pdf: graphviz-pure writes SVG and PNG only. "
+        "The DOT text was saved as bn.gv."
+    )
+    assert fix.startswith('  fix: Render with the suffix ".svg" or ".png", install Graphviz')
+
+
+def script(tmp_path, body):
+    path = tmp_path / "dot"
+    path.write_text(f"#!{sys.executable}\n{body}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in engine is a script with a shebang")
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "import sys; sys.stdin.read()\n"
+            "for i in range(9): print('line', i, file=sys.stderr)\nsys.exit(1)",
+            "dot could not draw the graph: line 0\n  line 1\n  line 2\n  line 3\n  line 4",
+        ),
+        ("import sys; sys.stdin.read()", "dot could not draw the graph: it gave no output."),
+        (
+            "import time; time.sleep(60)",
+            "dot did not lay the graph out within 0.5 seconds.",
+        ),
+    ],
+)
+def test_what_an_engine_fails_at_is_told_briefly(body, message, tmp_path, monkeypatch):
+    monkeypatch.setenv(engines.SETTING, script(tmp_path, body))
+    with pytest.raises(viz.RenderError) as caught:
+        viz.render(normalised(), tmp_path / "a.svg", timeout=0.5 if "sleep" in body else 30)
+    assert caught.value.what == message
+    assert not (tmp_path / "a.svg").exists()
+
+
+def test_an_engine_that_is_set_and_missing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv(engines.SETTING, "/nowhere/dot")
+    with pytest.raises(viz.RenderError) as caught:
+        viz.render(normalised(), tmp_path / "a.svg")
+    assert caught.value.what == "/nowhere/dot could not be run: No such file or directory."
+    assert caught.value.fix == "Name a Graphviz engine (dot) in TINYGRAD_BN_DOT, or unset it."
+
+
+# sizes ------------------------------------------------------------------------------------------
+
+
+def chain(length):
+    x = y = tg.Tensor(1.0, requires_grad=True, name="x")
+    for _ in range(length):
+        y = y + 1
+    return x, y
+
+
+def test_a_hundred_thousand_nodes_are_listed_and_collapsed(tmp_path):
+    with tg.scope("chain"):
+        _, y = chain(100_000)
+    text = viz.render(y, tmp_path / "a.txt").read_text(encoding="utf-8")
+    assert text.count("\n") == 100_002
+    assert text.splitlines()[:3] == [
+        "n0 x: parameter  scalar float64",
+        "chain:",
+        "  n1 add(n0, 1)  scalar float64",
+    ]
+    assert text.endswith("n100000 add(n99999, 1)  scalar float64  -> result\n")
+    assert "100000 ops" in viz.graph(y, depth=0).source
+
+
+def test_too_many_nodes_name_the_depth_that_would_do():
+    with tg.scope("outer"), tg.scope("inner"):
+        x, y = chain(500)
+    with pytest.raises(viz.RenderError) as caught:
+        viz.graph(y)
+    assert caught.value.what == "The graph has 501 nodes; at most 400 are drawn."
+    assert caught.value.fix == (
+        'Pass depth=1, which draws 2, or list all with the suffix ".txt".'
+    )
+    assert len(viz.graph(y, max_nodes=501).source) > 10_000
+    _, flat = chain(500)
+    with pytest.raises(viz.RenderError) as caught:
+        viz.graph(flat, depth=0)
+    assert caught.value.what == "The graph has 501 nodes at depth=0; at most 400 are drawn."
+    assert caught.value.fix == (
+        'Open scopes (with tinygrad_bn.scope("name"):) and pass depth=0, or list all with the '
+        'suffix ".txt".'
+    )
+    assert x.grad is None
+
+
+# bad input ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "what"),
+    [
+        (lambda p: viz.graph([1, "a"]), DTypeError, "graph of a list without tensors."),
+        (lambda p: viz.graph(normalised(), depth=-1), ShapeError, "graph with depth=-1."),
+        (
+            lambda p: viz.graph(normalised(), backward=True),
+            GradientError,
+            "graph(backward=True) of 1 result: (8, 4).",
+        ),
+        (
+            lambda p: viz.graph(tg.Tensor(1.0), backward=True),
+            GradientError,
+            "graph(backward=True) of 1 result: () (no gradient required).",
+        ),
+        (
+            lambda p: viz.render(normalised(), p / "a.jpeg"),
+            viz.RenderError,
+            "render to 'a.jpeg': the suffix '.jpeg' names no format.",
+        ),
+        (
+            lambda p: viz.render(normalised(), p / "a"),
+            viz.RenderError,
+            "render to 'a': the suffix '' names no format.",
+        ),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_is_written(call, error, what, tmp_path):
+    with pytest.raises(error) as caught:
+        call(tmp_path)
+    assert caught.value.what == what
+    assert caught.value.fix
+    assert not list(tmp_path.iterdir())
