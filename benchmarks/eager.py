@@ -15,6 +15,10 @@ the ratio is the median over rounds of the ratio within one round, followed by t
 those ratios. Times are the least over rounds, per call, or per operation for the chains. The
 garbage collector stays on, as it is when people work.
 
+Run it on an idle machine (the load is printed): with as many threads as processors, libraries wait
+for one another when something else runs, and a small operation of a peer can take a thousand times
+its time. The ratio of least times, from the two columns, is less sensitive to that than the median.
+
 Before anything is timed, the results and gradients of every framework are compared with NumPy's
 in float64, and must lie within the worst rounding error of the longest chain of operations.
 """
@@ -665,7 +669,8 @@ def conditions() -> str:
     pool = "" if torch is None else f"; torch uses {torch.get_num_threads()}"
     python = ".".join(map(str, sys.version_info[:3]))
     versions = ", ".join(describe(name, module) for name, module in PEERS.items())
-    return f"Threads: {threads}{pool}. Python {python}, numpy {np.__version__}, {versions}."
+    load = f" Load {os.getloadavg()[0]:.1f}." if hasattr(os, "getloadavg") else ""
+    return f"Threads: {threads}{pool}. Python {python}, numpy {np.__version__}, {versions}.{load}"
 
 
 def work(options: argparse.Namespace) -> list[Row]:

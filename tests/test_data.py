@@ -137,7 +137,12 @@ def test_a_split_keeps_rows_together_and_loses_none():
 
 @pytest.mark.parametrize(
     ("counts", "test_size", "expected"),
-    [([60, 30, 10], 0.2, [12, 6, 2]), ([97, 2, 2], 10, [8, 1, 1]), ([5, 5, 5], 4, [2, 1, 1])],
+    [
+        ([60, 30, 10], 0.2, [12, 6, 2]),
+        ([97, 2, 2], 10, [8, 1, 1]),
+        ([10, 6, 4], 7, [4, 2, 1]),
+        ([5, 5, 5], 4, [2, 1, 1]),
+    ],
 )
 def test_a_stratified_split_keeps_proportions(counts, test_size, expected):
     labels = np.repeat(["a", "b", "c"][: len(counts)], counts)

@@ -123,7 +123,8 @@ def test_decoupled_decay_shrinks_at_the_rate_and_is_not_adapted():
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_dtypes_stay(kind, reference, settings, dtype):
     rate = np.float64(0.02)  # a NumPy scalar would turn float32 into float64
-    w, optimiser = descend(lambda p: kind(p, lambda step: rate, **settings), 5, dtype)
+    given = {k: v if isinstance(v, bool) else np.float64(v) for k, v in settings.items()}
+    w, optimiser = descend(lambda p: kind(p, lambda step: rate, **given), 5, dtype)
     assert w.dtype == dtype
     assert {m.dtype for m in optimiser.memory[0]} <= {np.dtype(np.float32)}
 
@@ -379,7 +380,7 @@ def test_clipping_leaves_short_gradients_and_dtypes_alone():
     before = parameters[0].grad
     assert optim.clip_grad_norm(parameters, 600.0) == 500.0
     assert parameters[0].grad is before
-    optim.clip_grad_norm(parameters, 5.0)
+    optim.clip_grad_norm(parameters, np.float64(5.0))
     assert parameters[0].grad.dtype == np.float16
     assert parameters[0].grad.tolist() == [3.0, 4.0]
     assert optim.clip_grad_norm([nn.Parameter([1.0])], 1.0) == 0.0

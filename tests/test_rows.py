@@ -478,6 +478,16 @@ def test_hypot_at_the_origin_has_slope_zero_and_does_not_overflow():
     np.testing.assert_allclose([x[0], y[0]], [0.6, 0.8], rtol=4e-16)
 
 
+def test_atan2_does_not_leave_the_range():
+    for scale in (1e200, 1e-200):
+        y, x = gradient(tg.atan2, [3 * scale], [4 * scale])
+        np.testing.assert_allclose([y[0] * scale, x[0] * scale], [0.16, -0.12], rtol=1e-15)
+
+
+def test_expm1_far_below_zero_keeps_its_slope():
+    np.testing.assert_allclose(gradient(tg.expm1, [-40.0])[0], np.exp(-40.0), rtol=4e-16)
+
+
 def test_square_root_at_zero_is_infinitely_steep():
     assert gradient(tg.sqrt, [0.0, 4.0]) == [[np.inf, 0.25]]
 
@@ -636,6 +646,18 @@ def test_update_by_a_product_broadcasts_and_refuses_repeated_places():
     assert found == [[[10.0, 100.0], [10.0, 100.0]], [4.0, 6.0]]
     with pytest.raises(errors.ShapeError, match="repeated index"):
         tg.Tensor(x).at[[0, 0]].multiply(2.0)
+
+
+@pytest.mark.parametrize("how", ["set", "add", "multiply", "min", "max"])
+def test_update_refuses_a_value_that_would_be_cut_to_the_kind_of_the_tensor(how):
+    x, v = tg.Tensor([1, 2]), tg.Tensor(2.5, requires_grad=True)
+    with pytest.raises(
+        errors.DTypeError, match="dtype float64 for a place in a tensor of dtype int"
+    ):
+        getattr(x.at[0], how)(v)
+    assert getattr(x.at[0], how)(3).dtype == x.dtype
+    narrow = tg.Tensor(np.ones(2, np.float32))
+    assert getattr(narrow.at[[0, 1]], how)([2.5, 0.5]).dtype == np.float32
 
 
 def test_updates_leave_the_tensor_as_it_was():

@@ -216,7 +216,10 @@ def backward(root: Tensor, gradient: Operand | None, *, create_graph: bool) -> N
     """Add gradients to ``grad`` of leaves and retained tensors (the method ``Tensor.backward``)."""
     start = seed(root, gradient)
     record = create_graph or current().tracing
-    with using(recording=create_graph or current().recording):
+    if create_graph:
+        with using(recording=True):
+            found = sweep({root: start}, record=True)
+    else:
         found = sweep({root: start if record else start._data}, record=record)
     for target, g in found.items():
         if target.op is None or target._retains:

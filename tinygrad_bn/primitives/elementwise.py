@@ -192,7 +192,7 @@ def exp(x: Array, /) -> Array:
     """Exponential of each element."""
 
 
-@elementwise(np.expm1, vjp=lambda xp, g, out, x: g * (out + 1))
+@elementwise(np.expm1, vjp=lambda xp, g, out, x: g * xp.exp(x))
 def expm1(x: Array, /) -> Array:
     """``exp(x) - 1``, accurate near 0."""
 
@@ -294,11 +294,17 @@ def atan(x: Array, /) -> Array:
     """Inverse tangent of each element, in radians."""
 
 
+def _turn(xp: Any, g: Array, along: Array, across: Array) -> Array:
+    """``g * along / (along**2 + across**2)`` where the squares would leave the range."""
+    radius = xp.hypot(along, across)
+    return g * (along / radius / radius)
+
+
 @elementwise(
     np.atan2,
     vjp=(
-        lambda xp, g, out, y, x: g * x / (x * x + y * y),
-        lambda xp, g, out, y, x: -(g * y / (x * x + y * y)),
+        lambda xp, g, out, y, x: _turn(xp, g, x, y),
+        lambda xp, g, out, y, x: -_turn(xp, g, y, x),
     ),
     domain=((-2.0, 2.0), POSITIVE),
     margin=lambda y, x: np.where(x > 0, np.hypot(x, y), np.abs(y)),

@@ -179,7 +179,8 @@ def _public(op: Primitive, function: Callable[P, Any], call: _Call) -> Callable[
         def public(*operands: Any, **keywords: Any) -> Tensor:
             return bind(op, *_arrange(op, call, operands, keywords))
 
-    return public
+    made: Callable[P, Tensor] = public
+    return made
 
 
 def _prepared(op: Primitive, prepare: Callable[..., Any]) -> Callable[..., Tensor]:

@@ -191,7 +191,21 @@ def scatter_along_axis(x: Array, indices: Array, /, *, shape: Shape, axis: int) 
 # functional updates ------------------------------------------------------------------------------
 
 
+def _refuse_loss(x: Array, value: Array) -> None:
+    """Raise DTypeError if a value would be cut to the kind of the tensor: it loses its gradient."""
+    kind = np.result_type(*(v._data if isinstance(v, Tensor) else v for v in (x, value)))
+    if not np.can_cast(kind, x.dtype, "same_kind"):
+        raise DTypeError(
+            f"A value of dtype {kind} for a place in a tensor of dtype {x.dtype}.",
+            f"Convert the tensor first: x.astype({str(kind)!r}).at[index].",
+        )
+
+
 def _updating(x: Array, value: Array, key: Any, /) -> Any:
+    x, value = (
+        v if isinstance(v, int | float | np.ndarray) else as_constant(v) for v in (x, value)
+    )
+    _refuse_loss(x, value)
     arrays, index = split_index(key)
     return (x, value, *arrays), {"index": index}
 

@@ -48,20 +48,28 @@ class _Entry(NamedTuple):
 
 
 def noise_of(curve: Curve, dtype: Any, least: float) -> np.longdouble:
-    """Measure the rounding noise of a function near 0, on one side (neither kink nor jump is noise).
+    """Measure the rounding noise of a function near 0, on one side (a kink is not noise).
 
-    A difference table over seven points 2^30 rounding units apart: in the high orders nothing is
-    left of a smooth function but its noise (Moré and Wild 2011). ``dtype``: in which it computes;
-    ``least``: the noise that it has at any rate.
+    A difference table over seven points 2^24 rounding units apart: in the high orders nothing is
+    left of a smooth function but its noise (Moré and Wild 2011); where they still decay, the
+    points are too far apart. ``dtype``: in which it computes; ``least``: its noise at any rate.
     """
-    step = 2.0**30 * float(np.finfo(dtype).eps)
-    floor = np.longdouble(least)
-    for side in (step, -step):
-        table = np.array([curve(j * side) for j in range(1, 8)])
-        if np.all(np.isfinite(table)):
-            spread = max(_spread(table, order) for order in (4, 5, 6))
-            return max(2 * spread, floor)
-    return floor
+    noise = np.longdouble(0)
+    for bits in (24, 16):
+        table = _table(curve, 2.0**bits * float(np.finfo(dtype).eps))
+        spreads = [_spread(table, order) for order in (4, 5, 6)]
+        noise = max(spreads)
+        if not all(a > 4 * b for a, b in itertools.pairwise(spreads)):
+            break
+    return max(2 * noise, np.longdouble(least)) if np.isfinite(noise) else np.longdouble(least)
+
+
+def _table(curve: Curve, step: float) -> Any:
+    """Tabulate a function on one side of 0; on the other if it is not defined there."""
+    right = np.array([curve(j * step) for j in range(1, 8)])
+    if np.all(np.isfinite(right)):
+        return right
+    return np.array([curve(-j * step) for j in range(1, 8)])
 
 
 def _spread(table: Any, order: int) -> np.longdouble:

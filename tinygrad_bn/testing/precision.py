@@ -1,4 +1,4 @@
-"""The rounding error that a narrow dtype may make in a gradient: derived from the graph."""
+"""Rounding errors derived from the graph: of a value, and of a gradient in a narrow dtype."""
 
 from __future__ import annotations
 
@@ -12,6 +12,22 @@ from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.sweep import sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor, leaf
 from tinygrad_bn.testing.probe import Arrays, Probe
+from tinygrad_bn.transforms.derivatives import vjp
+
+
+def magnitude(probe: Probe, v: Arrays) -> float:
+    """Sum what all intermediate values contribute to ``<v, f(x)>``, in absolute value.
+
+    Times a rounding unit this is the noise of the function, also where the result is small
+    because large values cancel in it.
+    """
+    with using(recording=True), np.errstate(all="ignore"):
+        results = probe.function(*_leaves(probe.values))
+        seeds = [(r, np.asarray(c, r.dtype)) for r, c in zip(results, v, strict=True)]
+        nodes = tracked(results)
+        found = sweep({r: c for r, c in seeds if r in nodes}, record=False, wanted=nodes)
+        parts = [np.abs(g * node._data) for node, g in found.items()]
+    return float(sum(np.sum(p, where=np.isfinite(p)) for p in parts))
 
 
 def rounding_bound(probe: Probe, v: Arrays, direction: Arrays, dtype: Any) -> float:
@@ -21,9 +37,9 @@ def rounding_bound(probe: Probe, v: Arrays, direction: Arrays, dtype: Any) -> fl
     rounding unit in every operand and result would move the answer, all in the same direction.
     A sum of n terms may lose as a random walk of n steps does.
     """
-    points = [leaf(x, requires_grad=True) for x in probe.values]
+    points = _leaves(probe.values)
     with using(recording=True), np.errstate(all="ignore"):
-        gradients = probe.gradient(v).function(*points)
+        gradients = vjp(probe.function, *points)[1](_leaves(v))
         pieces = [tensors.sum(g * leaf(d)) for g, d in zip(gradients, direction, strict=True)]
         answer = pieces[0]
         for piece in pieces[1:]:
@@ -34,6 +50,10 @@ def rounding_bound(probe: Probe, v: Arrays, direction: Arrays, dtype: Any) -> fl
         found = sweep({answer: np.ones(answer.shape)}, record=False, wanted=nodes)
         moved = sum(_moved(node, g, dtype) for node, g in found.items())
     return float(moved)
+
+
+def _leaves(values: Arrays) -> list[Tensor]:
+    return [leaf(x, requires_grad=True) for x in values]
 
 
 def _moved(node: Tensor, g: Any, dtype: Any) -> float:

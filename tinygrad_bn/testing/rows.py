@@ -212,7 +212,7 @@ def complex_step(sample: Sample) -> list[str]:
         operands = [x.astype(np.clongdouble) if _is_float(x) else x for x in wide.operands]
         operands[i] = operands[i] + 1j * h * d
         moved = v * (wide.op.kernel(*operands, **wide.params).imag / h)
-        size = np.abs(moved).sum()
+        size = np.abs(moved).sum() + np.abs(found[k] * d).sum()
         problems += _compare(wide, i, _dot(found[k], d), moved.sum(), size)
     return problems
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from html import escape
 
@@ -153,9 +154,13 @@ def _cell(content: str, style: str = "") -> str:
 
 
 def _font(text: str, colour: str, size: int, face: str = "Helvetica") -> str:
-    """Write text in a font; never an empty element, which is a syntax error to the engines."""
-    content = escape(text).replace("\\", "&#92;") or " "
-    return f'<FONT FACE="{face}" COLOR="{colour}" POINT-SIZE="{size}">{content}</FONT>'
+    """Write text in a font; never an empty element, which is a syntax error to the engines.
+
+    It ends after each backslash, since the engines take backslash and letter for an escape.
+    """
+    opened = f'<FONT FACE="{face}" COLOR="{colour}" POINT-SIZE="{size}">'
+    parts = [part for part in re.split(r"(?<=\\)", text) if part] or [" "]
+    return "".join(f"{opened}{escape(part)}</FONT>" for part in parts)
 
 
 def _write_edge(dot: graphviz.Digraph, edge: Edge, cards: list[Card], ranks: int) -> None:

@@ -93,6 +93,8 @@ def render(
     target = Path(path)
     form = _format(target)
     options: dict[str, Any] = {"depth": depth, "backward": backward, "values": values}
+    if isinstance(obj, graphviz.Digraph):
+        _refuse_lowered(form, options)
     if form == "txt":
         return _write(target, _listing(obj, **options).encode())
     dot = obj if isinstance(obj, graphviz.Digraph) else graph(obj, **options, max_nodes=max_nodes)
@@ -102,6 +104,21 @@ def render(
     if drawn is None:
         raise missing(form, target, _write(target.with_suffix(".gv"), dot.source.encode()))
     return _write(target, drawn)
+
+
+def _refuse_lowered(form: str, options: dict[str, Any]) -> None:
+    """Refuse what a Digraph no longer tells: a listing, another depth, values."""
+    asked = [
+        f"{key}={value}"
+        for key, value in options.items()
+        if value is not None and value is not False
+    ]
+    if form == "txt" or asked:
+        wish = ", ".join(asked) or "the suffix .txt"
+        raise DTypeError(
+            f"render of a Digraph with {wish}: that is read from the recorded graph.",
+            "Pass the tensor or trace itself.",
+        )
 
 
 def _format(path: Path) -> str:
@@ -121,11 +138,6 @@ def _write(path: Path, content: bytes) -> Path:
 
 
 def _listing(obj: Any, *, depth: int | None, backward: bool, values: bool) -> str:
-    if isinstance(obj, graphviz.Digraph):
-        raise DTypeError(
-            "render of a Digraph to text: the listing is made from the recorded graph.",
-            "Pass the tensor or trace itself.",
-        )
     _check_depth(depth)
     return listing(diagram(_subject(obj, backward=backward), depth=depth, values=values))
 

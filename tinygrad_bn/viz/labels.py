@@ -23,6 +23,8 @@ def clean(text: str, limit: int = LONGEST) -> str:
     >>> clean("two\nlines\x00")
     'two lines'
     """
+    if len(text) <= limit and text.isalnum():
+        return text
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 

@@ -58,6 +58,8 @@ class _Reader:
         self.subject, self.depth, self.values = subject, depth, values
         self.nodes = subject.nodes()
         self.results, self.inputs = set(subject.results), set(subject.inputs)
+        gradients = subject.gradients
+        self.starts = {gradients[r] for r in subject.results if r in gradients}
         self.paths: dict[Scope | None, Path] = {None: ()}
         self.users: dict[Tensor, list[Tensor]] = defaultdict(list)
         for node in self.nodes:
@@ -67,7 +69,8 @@ class _Reader:
         self.level |= {n: self._leaf_level(n) for n in self.nodes if n.op is None}
         self.folded = {n for n in self.nodes if self._folds(n)}
         self.path = {n: self._path(n) for n in self.nodes}
-        self.place = {n: self._place(n) for n in self.nodes if n not in self.folded}
+        ordered = sorted(self.nodes, key=self._when)
+        self.place = {n: self._place(n) for n in ordered if n not in self.folded}
         self.members: dict[Place, list[Tensor]] = defaultdict(list)
         for node, place in self.place.items():
             self.members[place].append(node)
@@ -82,7 +85,7 @@ class _Reader:
     # where a node belongs ------------------------------------------------------------------
 
     def _leaf_level(self, leaf: Tensor) -> int:
-        if leaf in self.inputs:
+        if leaf in self.inputs or leaf.name or leaf.requires_grad:
             return 0
         return min((self.level[user] for user in self.users[leaf]), default=0)
 
@@ -93,9 +96,8 @@ class _Reader:
 
     def _is_seed(self, node: Tensor) -> bool:
         """Whether a leaf is what a gradient starts from."""
-        started = any(node is g for g in self.subject.gradients.values())
         ones = self.level[node] > 0 and node.size == 1 and bool((node.data == 1).all())
-        return node.op is None and (started or ones)
+        return node.op is None and (node in self.starts or ones)
 
     def _path(self, node: Tensor) -> Path:
         """The scopes around a node; what only serves a scope (weights, masks) is inside it."""
@@ -111,6 +113,12 @@ class _Reader:
         if scope not in self.paths:
             self.paths[scope] = scope.path if scope is not None else ()
         return self.paths[scope]
+
+    def _when(self, node: Tensor) -> tuple[int, int, int]:
+        """Order by recording; a weight or constant of a scope comes with its first use."""
+        if node.op is None and self.path[node]:
+            return self.users[node][0].index, 0, node.index
+        return node.index, 1, 0
 
     def _place(self, node: Tensor) -> Place:
         path = self.path[node]
@@ -170,7 +178,8 @@ class _Reader:
         facts["shape"] = ", ".join(dict.fromkeys(shape_text(n.shape) for n in [*leaving][:3]))
         facts["name"] = "∂ " * level + (clean(scope.name) or "scope")
         facts["result"] = any(n in self.results for n in members)
-        note = " ".join([count, *(["·", *few] if few else [])])
+        given = [self.titles[n] for n in leaving if self.titles[n] and not level]
+        note = " ".join([count, *(["·", *few] if few else []), *(["→", *given] if given else [])])
         return Card(kind="scope", badge="", note=note, call=note, **facts)
 
     def _leaves(self, node: Tensor) -> bool:
@@ -206,29 +215,26 @@ class _Reader:
     # edges, clusters, alignment ----------------------------------------------------------------
 
     def _edges(self) -> list[Edge]:
-        edges = [edge for node in self.place for edge in self._into(node)]
-        taken: set[tuple[int, int]] = set()
-        kept = []
-        for node, edge in edges:
-            if self.place[node] is not node:  # a collapsed scope takes each tensor once
-                key = (
-                    -1 - edge.source if edge.saved else id(node.inputs[edge.operand]),
-                    edge.target,
-                )
-                if key in taken:
-                    continue
-                taken.add(key)
-            kept.append(edge)
-        return kept
+        edges: dict[tuple[int, ...], Edge] = {}
+        for node in self.place:
+            for key, edge in self._into(node):
+                edges.setdefault(key, edge)
+        return list(edges.values())
 
-    def _into(self, node: Tensor) -> Iterator[tuple[Tensor, Edge]]:
-        """Yield an edge for every operand that comes from another card."""
-        marks = _marks(node) if self.place[node] is node else [""] * len(node.inputs)
+    def _into(self, node: Tensor) -> Iterator[tuple[tuple[int, ...], Edge]]:
+        """Yield an edge for every operand that comes from another card, and what makes it new.
+
+        An operation has an edge for each operand, a collapsed scope for each tensor that enters,
+        and a saved value is drawn once.
+        """
+        alone = self.place[node] is node
+        marks = _marks(node) if alone else [""] * len(node.inputs)
         target = self._number(node)
         for i, x in enumerate(node.inputs):
             if isinstance(x, Tensor) and x not in self.folded and self._number(x) != target:
-                saved = self.level[x] < self.level[node]
-                yield node, Edge(self._number(x), target, i, marks[i], saved)
+                source, saved = self._number(x), self.level[x] < self.level[node]
+                mark, which = ("", -1) if saved else (marks[i], i if alone else x.index)
+                yield (source, target, which), Edge(source, target, i, mark, saved)
 
     def _number(self, node: Tensor) -> int:
         return self.number[self.place[node]]
