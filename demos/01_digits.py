@@ -103,7 +103,7 @@ def train(
     rng, history = np.random.default_rng(seed), History()
     bar = tqdm(range(epochs), desc=name, unit="epoch", ncols=88)
     for _ in bar:
-        for x, y in tg.data.batches(digits.x, digits.y, size=64, rng=rng):
+        for x, y in tg.data.batches(digits.x, digits.y, size=64, rng=rng, drop_last=True):
             optimiser.zero_grad()
             loss = loss_of(model, x, y)
             loss.backward()
@@ -178,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     models: dict[str, tg.nn.Module] = {}
     for name, batch_norm in (("with batch norm", True), ("without", False)):
         models[name] = build(options.seed, batch_norm=batch_norm)
-        history = train(name, models[name], digits, epochs=epochs, lr=1e-3, seed=options.seed)
+        history = train(name, models[name], digits, epochs=epochs, lr=2e-3, seed=options.seed)
         histories[name] = history
         numbers[f"{name}: steps to 95 %"] = history.steps_to_goal or float("nan")
         numbers[f"{name}: final test accuracy"] = history.accuracy[-1]

@@ -133,9 +133,9 @@ def _hard_targets(
 ) -> Tensor:
     """Cross-entropy against integer labels."""
     labels, counts = _checked_labels(z, t, along, ignore_index)
-    hot = one_hot(labels, z.shape[along], axis=along, dtype=bool)
-    chosen = squeeze(take_along_axis(z, expand_dims(labels, along), axis=along), along)
-    losses = softplus(logsumexp(where(hot, -np.inf, z), axis=along) - chosen)
+    own_class = _places(labels, along)
+    others = z.at[own_class].set(-np.inf)
+    losses = softplus(logsumexp(others, axis=along) - z[own_class])
     own = None if factors is None else take(factors, labels, axis=0)
     if own is not None:
         losses = losses * own
@@ -149,6 +149,12 @@ def _hard_targets(
         losses = where(counts, losses, 0.0)
         own = where(counts, 1.0 if own is None else own, astype(labels * 0, z.dtype))
     return reduced(losses, own, reduction, "cross_entropy")
+
+
+def _places(labels: Tensor, along: int) -> tuple[Any, ...]:
+    """Index the entry of each sample's own class."""
+    rest = np.ogrid[tuple(slice(n) for n in labels.shape)]
+    return (*rest[:along], labels, *rest[along:])
 
 
 def _checked_labels(

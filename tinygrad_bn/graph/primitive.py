@@ -27,6 +27,11 @@ Rule: TypeAlias = Callable[..., Any]
 """``rule(xp, g, out, *operands, **params)``: the cotangent of one operand."""
 
 
+def has_half(*operands: Any, **params: Any) -> bool:
+    """Whether an operand is float16 (such are accumulated in float32)."""
+    return any(getattr(operand, "dtype", None) == np.float16 for operand in operands)
+
+
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Primitive:
     """One row: everything that is known of an operation.
@@ -36,8 +41,8 @@ class Primitive:
     the nearest kink or singularity; ``analytic`` says whether the operation is a complex-analytic
     function, so that the complex step applies. ``cases`` and ``domain`` say on what the derived
     tests run. ``text`` is the function whose source a printed program needs where the kernel is
-    not NumPy's own, ``alike`` the function of NumPy that gives the same bits unless an operand is
-    float16. ``static``: the defaults of the static parameters.
+    not NumPy's own; ``alike`` the function of NumPy that gives the same bits, but where
+    ``unlike(*operands, **params)`` holds. ``static``: the defaults of the static parameters.
     """
 
     name: str
@@ -54,6 +59,7 @@ class Primitive:
     mask: int = -1
     text: Callable[..., Any] | None = None
     alike: Callable[..., Any] | None = None
+    unlike: Callable[..., bool] = has_half
     static: Mapping[str, Any]
 
     @property

@@ -159,8 +159,10 @@ def _numpy_name(op: Primitive) -> str | None:
 
 def _needs_text(node: Tensor) -> bool:
     """Whether the printed call needs the kernel's own source."""
-    half = any(getattr(v, "dtype", None) == np.float16 for v in node.values)
-    return node.op.text is not None and (half or _numpy_name(node.op) is None)
+    op: Primitive = node.op
+    if op.text is None:
+        return False
+    return _numpy_name(op) is None or op.unlike(*node.values, **node.params)
 
 
 def _expression(node: Tensor, names: dict[Tensor, str]) -> str:
@@ -207,7 +209,7 @@ def _helpers(ops: Iterable[Primitive]) -> dict[str, FunctionType]:
         if function.__name__ in found:
             continue
         found[function.__name__] = function
-        called = (function.__globals__.get(name) for name in _used(function))
+        called = (inspect.unwrap(function.__globals__.get(n, len)) for n in _used(function))
         queue += [f for f in called if isinstance(f, FunctionType) and _ours(f, function)]
     return found
 

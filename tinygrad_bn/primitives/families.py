@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias
 import numpy as np
 
 from tinygrad_bn.errors import DTypeError, TinygradError
-from tinygrad_bn.graph.primitive import Array, Primitive, Rule, bind, register
+from tinygrad_bn.graph.primitive import Array, Primitive, Rule, bind, has_half, register
 from tinygrad_bn.graph.tensor import Tensor
 
 P = ParamSpec("P")
@@ -81,6 +81,7 @@ def primitive(
     analytic: bool = True,
     symbol: str | None = None,
     alike: Callable[..., Any] | None = None,
+    unlike: Callable[..., bool] = has_half,
     opaque: bool = False,
     prepare: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] | None = None,
 ) -> Any:
@@ -88,10 +89,11 @@ def primitive(
 
     ``domain``: the interval (or one per operand) from which the derived tests draw operands.
     ``margin(*operands, **params)``: elementwise distance to the nearest kink or singularity.
-    ``alike``: NumPy's function that gives the same bits unless an operand is float16; printed
-    programs then use it. ``opaque``: the body has no text of its own in a printed program.
-    ``prepare``: where users call it otherwise than the kernel is called (sequences, index
-    expressions), turns the user's arguments into operands and static parameters.
+    ``alike``: NumPy's function that gives the same bits, but where ``unlike(*operands,
+    **params)`` holds (for float16); printed programs then use it. ``opaque``: the body has no
+    text of its own in a printed program. ``prepare``: where users call it otherwise than the
+    kernel is called (sequences, index expressions), turns the user's arguments into operands and
+    static parameters.
     """
 
     def decorate(function: Callable[P, Any]) -> Callable[P, Tensor]:
@@ -111,6 +113,7 @@ def primitive(
             symbol=symbol,
             text=None if kernel or opaque else function,
             alike=alike or kernel,
+            unlike=unlike,
             static=call.static,
             mask=_mask(rules),
         )

@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_bn.graph.primitive import Array
+from tinygrad_bn.graph.primitive import Array, has_half
 from tinygrad_bn.primitives.families import reduction
+from tinygrad_bn.primitives.kernels import accurate_sum, sums_in_blocks
 
 Axis: TypeAlias = int | tuple[int, ...] | None
 
@@ -63,14 +64,20 @@ def _sum_rule(
     return spread(xp, g, x, axis, keepdims)
 
 
-@reduction(vjp=_sum_rule, cases=[*CASES, *TYPED], symbol="Σ", alike=np.sum)
+@reduction(
+    vjp=_sum_rule,
+    cases=[*CASES, *TYPED, (((40, 2, 33),), {"axis": (0, 2)}), (((70, 3),), {"axis": 0})],
+    symbol="Σ",
+    alike=np.sum,
+    unlike=lambda x, **params: has_half(x) or sums_in_blocks(x, **params),
+)
 def sum(x: Array, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Array:
     """Sum of the elements along axes; small integers are summed in the default integer.
 
     >>> sum([[1.0, 2.0], [3.0, 4.0]], axis=0)
     Tensor([4., 6.])
     """
-    return _in_float32(np.sum, x, dtype, axis=axis, keepdims=keepdims)
+    return accurate_sum(x, axis, dtype, keepdims)
 
 
 def _others(xp: Any, y: Array) -> Array:

@@ -18,8 +18,11 @@ Curve = Callable[[float], np.longdouble]
 """A function of one step along a direction."""
 
 COLUMNS = 7
-ROWS = 33
+SMALLEST = 2.0**-36
+"""The smallest step: moving a float64 by it times a direction of ten bits is still exact."""
+
 RESOLVED = 1e-9
+"""A relative error after which a worse row ends the search."""
 
 
 class Estimate(NamedTuple):
@@ -95,8 +98,7 @@ def _extrapolate(slope: Curve, noise: Any, start: float, power: int) -> Estimate
     raw: list[Any] = []
     row: list[_Entry] = []
     worse = 0
-    for k in range(ROWS):
-        h = start / 2**k
+    for h in itertools.takewhile(SMALLEST.__le__, (start / 2**k for k in itertools.count())):
         quotient = slope(h)
         if not np.isfinite(quotient):
             row = []
