@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     options.out.mkdir(parents=True, exist_ok=True)
 
     digits = load(options.seed, standardize=options.standardize)
-    epochs, rounds = (5, 1) if options.fast else (30, 5)
+    epochs, rounds = (6, 1) if options.fast else (30, 5)
     numbers: dict[str, float] = {}
     histories: dict[str, History] = {}
     models: dict[str, tg.nn.Module] = {}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import NamedTuple
 
-PACKAGE = str(Path(__file__).resolve().parent / "_")[:-1]
+PACKAGE = __file__.removesuffix("source.py")
 
 
 class Location(NamedTuple):

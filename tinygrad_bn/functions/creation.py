@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tinygrad_bn.errors import DTypeError, ShapeError
 from tinygrad_bn.graph.composition import public
 from tinygrad_bn.graph.namespaces import engine, tensors
 from tinygrad_bn.graph.tensor import Operand, Tensor, as_constant, leaf
 
-DType = npt.DTypeLike | None
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    DType = npt.DTypeLike | None
+
 Shape = int | tuple[int, ...]
 
 API_VERSION = "2024.12"

@@ -31,6 +31,7 @@ def flatten(tree: Any) -> tuple[list[Any], list[str], Rebuild]:
     paths: list[str] = []
 
     def visit(path: str, leaf: Any) -> Any:
+        """Note a leaf and its path."""
         leaves.append(leaf)
         paths.append(path)
         return leaf
@@ -38,6 +39,7 @@ def flatten(tree: Any) -> tuple[list[Any], list[str], Rebuild]:
     map_leaves(visit, tree)
 
     def rebuild(new: list[Any]) -> Any:
+        """Build a like container of other leaves."""
         rest = iter(new)
         return map_leaves(lambda path, leaf: next(rest), tree)
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from types import CodeType
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from tinygrad_bn.errors import DTypeError, GradientError, ShapeError, TinygradError
 from tinygrad_bn.graph.namespaces import engine, tensors
 from tinygrad_bn.graph.state import Scope, State, current
 from tinygrad_bn.source import Location, line_at
+
+if TYPE_CHECKING:
+    import numpy.typing as npt  # costs milliseconds, and only annotations need it
 
 Operand: TypeAlias = Any
 """A Tensor, ndarray, NumPy scalar, Python number or nested list of numbers."""

@@ -195,6 +195,7 @@ class Module:
         leaves: set[str] = set()
 
         def replace(name: str, value: Tensor | Module) -> Any:
+            """Give what stands in the copy for a tensor or module."""
             if isinstance(value, Tensor):
                 if not self._is_leaf(name, value):
                     return value

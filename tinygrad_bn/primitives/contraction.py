@@ -62,6 +62,7 @@ def matmul(x1: Array, x2: Array, /) -> Array:
 
 def _vecdot_side(other: int) -> Any:
     def rule(xp: Any, g: Array, out: Array, *operands: Array, axis: int) -> Array:
+        """Spread the cotangent and multiply by the other operand."""
         return xp.expand_dims(g, axis=axis) * operands[other]
 
     return rule

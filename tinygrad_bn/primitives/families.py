@@ -37,6 +37,7 @@ the row's domain), or an ndarray or number taken as it is."""
 
 _missing = inspect.Parameter.empty
 _none: dict[str, Any] = {}
+_settled = frozenset({int, bool, float, str, type(None)})
 
 
 class Each:
@@ -97,6 +98,7 @@ def primitive(
     """
 
     def decorate(function: Callable[P, Any]) -> Callable[P, Tensor]:
+        """Enter the row into the table; return its public function."""
         call = _Call.of(function)
         rules: Any = vjp if isinstance(vjp, tuple | Each | Leading) else (vjp,) * len(call.operands)
         op = Primitive(
@@ -208,6 +210,7 @@ def _bare(kernel: Callable[..., Any], prepare: Callable[..., Any]) -> Callable[.
     """Call a kernel on ndarrays as users call its row on tensors."""
 
     def bare(*arguments: Any, **keywords: Any) -> Any:
+        """Prepare, then compute on ndarrays."""
         operands, params = prepare(*arguments, **keywords)
         return kernel(*operands, **params)
 
@@ -218,7 +221,7 @@ def _arrange(
     op: Primitive, call: _Call, arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Sort the arguments of a call into operands and static parameters, defaults filled in."""
-    if call.variadic:
+    if call.variadic or len(arguments) == len(call.operands):
         operands, given = arguments, keywords
     else:
         names = (*call.operands, *call.static)
@@ -240,6 +243,8 @@ def _arrange(
 
 def static_value(value: Any) -> Any:
     """Normalise a static parameter to something hashable: ints, tuples, dtypes."""
+    if type(value) in _settled:
+        return value
     if isinstance(value, list | tuple):
         return tuple(static_value(v) for v in value)
     if isinstance(value, Tensor | np.ndarray | np.generic):

@@ -39,6 +39,7 @@ def split_index(key: Any) -> tuple[tuple[Any, ...], Template]:
     arrays: list[Any] = []
 
     def template(item: Any) -> Any:
+        """Give an item's place in the template; keep an index array."""
         if item is None or item is Ellipsis:
             return item
         if isinstance(item, slice):

@@ -38,7 +38,7 @@ def plan_sum(shape: Shape, axis: Axis, keepdims: bool) -> tuple[list[Run], Shape
             inner *= size
         end = start
     kept = [1 if a in summed else n for a, n in enumerate(shape) if keepdims or a not in summed]
-    return runs, tuple(kept), any(n > 16 and inner > 1 for _, n, inner in runs)
+    return runs, tuple(kept), any(n > 32 and inner > 1 for _, n, inner in runs)
 
 
 def sum_rows(x: Array, block: int = 16, wide: int = 1024) -> Array:

@@ -173,12 +173,13 @@ class _Check:
         rng = np.random.default_rng(self.seed)
         probe = self._probe
         v = cotangents(probe.results(probe.values), rng)
+        both = (probe, Probe(self.flat, self.given))
         own, wide = probe.pull(self.given, v), probe.pull(probe.values, v)
         for position, name in enumerate(self.names):
             direction = [np.zeros_like(x) for x in probe.values]
             direction[position] = direction_for(probe.values[position], rng)
             claimed, numeric = float(dot(own, direction)), float(dot(wide, direction))
-            bound = rounding_bound(probe, v, direction, narrow)
+            bound = max(rounding_bound(p, v, direction, narrow) for p in both)
             kind = _agrees(probe, direction, claimed - numeric, bound, narrow)
             yield Verdict(
                 kind, name, str(narrow), claimed=claimed, numeric=numeric, tolerance=bound

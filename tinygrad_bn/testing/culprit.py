@@ -48,6 +48,7 @@ def _operands(node: Tensor) -> Iterable[tuple[int, Probe]]:
 
 def _operation(node: Tensor, position: int) -> Any:
     def operation(x: Tensor) -> list[Tensor]:
+        """Apply the node's operation to other operands."""
         operands = [x if i == position else v for i, v in enumerate(node.values)]
         return [bind(node.op, tuple(operands), node.params)]
 

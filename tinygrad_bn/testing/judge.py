@@ -18,6 +18,9 @@ FAR = 0.125
 """The largest step: directions are scaled so that a step of 1 doubles each element, about."""
 NEAR = 2.0**-24
 """A kink closer than this is at the point, for differences."""
+CLOSER = 2.0**-20
+"""From where a second look starts, before a claim is contradicted."""
+
 DEMANDED = (1e-5, 1e-10)
 """What a tolerance may be: relative to the derivative, or to the function. More is no check."""
 
@@ -68,8 +71,21 @@ class Question:
             fine = self._resolves(tolerance, truth)
             note = "" if fine else _loss(spread, truth)
             return Verdict("ok" if fine else "inconclusive", note=note, **labels)
-        known = truth.trusted and not self._drowned
-        return Verdict("mismatch" if known else "inconclusive", **labels)
+        return Verdict(self._second_look(claimed, spread, truth), **labels)
+
+    def _second_look(self, claimed: Any, spread: Any, truth: Estimate) -> str:
+        """Contradict a claim only if much smaller steps give the same derivative.
+
+        A function that swings many times within the first steps can look flat by accident.
+        """
+        curve = self.probe.curve(self.v, self.direction)
+        closer = central(curve, self._truth["noise"], min(self._truth["start"], CLOSER))
+        if abs(closer.value - truth.value) > 3 * (closer.error + truth.error):
+            tolerance = 3 * closer.error + spread
+            right = abs(claimed - closer.value) <= tolerance
+            return "ok" if right and self._resolves(tolerance, closer) else "inconclusive"
+        trusted = truth.trusted and closer.trusted and not self._drowned
+        return "mismatch" if trusted else "inconclusive"
 
     def truth(self) -> Estimate:
         """Return the derivative by differences alone."""
@@ -125,21 +141,25 @@ class Question:
 
     @cached_property
     def _largest(self) -> float:
-        """The size of what is computed, here or a little aside (here it may vanish)."""
+        """The size of what is computed, intermediate values included."""
+        return max(self._visible, magnitude(self.probe, self.v))
+
+    @cached_property
+    def _visible(self) -> float:
+        """The size of the function, here or a little aside (here it may vanish)."""
         curve = self.probe.curve(self.v, self.direction)
         aside = [abs(float(curve(t))) for t in (-FAR, FAR)]
-        sizes = [self.scale, self.size, magnitude(self.probe, self.v), *aside]
-        return max(size for size in sizes if math.isfinite(size))
+        return max(size for size in (self.scale, self.size, *aside) if math.isfinite(size))
 
     @property
     def _drowned(self) -> bool:
         """Whether noise is all there is: steps too wide for the function's own scale."""
-        return bool(self._truth["noise"] > DROWNED * self._largest)
+        return bool(self._truth["noise"] > DROWNED * self._visible)
 
     def _resolves(self, tolerance: Any, truth: Estimate) -> bool:
         relative, absolute = DEMANDED
         seen = absolute * max(self.scale, self.size) + 64 * EPS * self._largest
-        return bool(tolerance <= max(relative * abs(truth.value), seen))
+        return float(tolerance) <= max(relative * abs(float(truth.value)), seen)
 
     def _at_kink(
         self, claimed: Any, spread: Any, labels: dict[str, Any], *, known: bool

@@ -61,6 +61,7 @@ def unsummed(rule: Rule, operand: int) -> Rule:
     """Not summed over the axes that were broadcast: their first entry instead."""
 
     def wrong(xp: Any, g: Any, out: Any, *operands: Any, **params: Any) -> Any:
+        """Apply the mutated rule."""
         piece, shape = rule(xp, g, out, *operands, **params), np.shape(operands[operand])
         lead = piece.ndim - len(shape)
         if lead < 0:

@@ -42,6 +42,7 @@ def flatten_function(function: Callable[..., Any], arguments: Sequence[Any]) -> 
         )
 
     def flat(*values: Tensor) -> list[Tensor]:
+        """Give the results as one list, of the leaves that are moved alone."""
         new = list(leaves)
         for i, value in zip(chosen, values, strict=True):
             new[i] = value
@@ -130,6 +131,7 @@ class Probe:
         """Return the gradient for a fixed cotangent as a function to examine in its turn."""
 
         def slopes(*values: Tensor) -> list[Tensor]:
+            """Give the gradient in place of the value."""
             return list(vjp(self.function, *values)[1]([leaf(c) for c in v]))
 
         return Probe(slopes, self.values)

@@ -76,6 +76,7 @@ def value_and_grad(
 
     @functools.wraps(function)
     def differentiated(*arguments: Any, **keywords: Any) -> tuple[Tensor, Any]:
+        """Call the function on fresh leaves and sweep back."""
         replaced, lifted = _lift_arguments(function, arguments, argnums)
         result = call(functools.partial(function, **keywords), replaced)
         value = scalar(result, function)
@@ -100,6 +101,7 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Call
 
     @functools.wraps(function)
     def gradient(*arguments: Any, **keywords: Any) -> Any:
+        """Give the gradient alone."""
         return value_and_grad(function, argnums)(*arguments, **keywords)[1]
 
     return gradient
@@ -121,6 +123,7 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[...,
     record = outside(live, leaves)
 
     def pull_back(cotangent: Any) -> tuple[Any, ...]:
+        """Sweep a cotangent of the result back to the primals."""
         given, _, _ = flatten(as_constant(cotangent) if isinstance(result, Tensor) else cotangent)
         if len(given) != len(live):
             raise ShapeError(
@@ -193,6 +196,7 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
 
     @functools.wraps(function)
     def differentiated(*arguments: Any, **keywords: Any) -> Any:
+        """Call the function on fresh leaves and sweep back."""
         listed = [np.asarray(a) if _is_numbers(a) else a for a in arguments]
         replaced, lifted = _lift_arguments(function, listed, argnums)
         result = call(functools.partial(function, **keywords), replaced)

@@ -46,8 +46,11 @@ def custom_rule(
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Tensor]:
+        """Make the function a row with the given rules."""
+
         @functools.wraps(function)
         def kernel(*values: Any, **params: Any) -> Any:
+            """Compute on ndarrays what the function computes on tensors."""
             operands = _as_tensors(values)
             with using(recording=False, tracing=False):
                 result = function(*operands, **params)
@@ -100,6 +103,7 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def checkpointed(*arguments: Any) -> Any:
+        """Run now, keep the inputs, and run again when swept."""
         state = current()
         if state.tracing or not state.recording:
             return function(*arguments)
