@@ -24,8 +24,8 @@ def plan_sum(shape: Shape, axis: Axis, keepdims: bool) -> tuple[list[Run], Shape
     later runs have been summed. The last answer: whether NumPy would add many rows one by one.
     """
     ndim = len(shape)
-    axes = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    summed = {a % ndim for a in axes}
+    axes = tuple(range(ndim)) if axis is None else axis
+    summed = set(np.lib.array_utils.normalize_axis_tuple(axes, ndim))
     runs, inner, end = [], 1, ndim
     while end > 0:
         start = end - 1
