@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_bn.errors import BoundsError, DTypeError, ShapeError, TinygradError
 from tinygrad_bn.graph.namespaces import arrays, tensors
 from tinygrad_bn.graph.state import current
-from tinygrad_bn.graph.tensor import Tensor, as_constant, leaf, recorded
+from tinygrad_bn.graph.tensor import Tensor, as_constant, blank_tensor, leaf, next_index
 from tinygrad_bn.source import internal
 
 Array: TypeAlias = Any
@@ -115,7 +115,8 @@ _getframe = sys._getframe
 def bind(op: Primitive, operands: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
     """Apply a primitive to tensors, arrays and Python scalars; record it if a gradient may pass.
 
-    Python scalars stay scalars (NumPy's weak promotion); arrays are copied into constants.
+    Python scalars stay scalars (NumPy's weak promotion); arrays are copied into constants. Every
+    operation passes here, so it is one long function: a call costs as much as a small product.
     """
     values: list[Any] = []
     mask = 0
@@ -145,8 +146,21 @@ def bind(op: Primitive, operands: tuple[Any, ...], params: dict[str, Any]) -> Te
     frame = _getframe(2)
     while internal[(code := frame.f_code).co_filename] and frame.f_back is not None:
         frame = frame.f_back
-    wrt = _positions[mask]
-    return recorded(value, op, operands, values, params, wrt, state, code, frame.f_lasti)
+    node = blank_tensor(Tensor)
+    node._data = value
+    node._requires_grad = mask != 0
+    node._retains = False
+    node.grad = node.name = None
+    node.op = op
+    node.inputs = operands
+    node.values = values
+    node.params = params
+    node.wrt = _positions[mask]
+    node.context = state
+    node._code = code
+    node._instruction = frame.f_lasti
+    node.index = next_index()
+    return node
 
 
 def adopt(op: Primitive, operands: Sequence[Any]) -> tuple[Any, ...]:

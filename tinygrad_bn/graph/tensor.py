@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Operand: TypeAlias = Any
 """A Tensor, ndarray, NumPy scalar, Python number or nested list of numbers."""
 
-_next_index = itertools.count().__next__
+next_index = itertools.count().__next__
 
 
 class Tensor:
@@ -636,7 +636,7 @@ class At:
 
 _root = State()
 _nothing: dict[str, Any] = {}
-_blank = object.__new__
+blank_tensor = object.__new__
 
 
 def _fill(tensor: Tensor, value: npt.NDArray[Any]) -> None:
@@ -647,43 +647,14 @@ def _fill(tensor: Tensor, value: npt.NDArray[Any]) -> None:
     tensor.inputs = tensor.values = tensor.wrt = ()
     tensor.params = _nothing
     tensor.context = _root
-    tensor.index = _next_index()
+    tensor.index = next_index()
 
 
 def leaf(value: npt.NDArray[Any], *, requires_grad: bool = False) -> Tensor:
     """Wrap an array that nobody else will write to, without copying or checking it."""
-    tensor = _blank(Tensor)
+    tensor = blank_tensor(Tensor)
     _fill(tensor, value)
     tensor._requires_grad = requires_grad
-    return tensor
-
-
-def recorded(
-    value: npt.NDArray[Any],
-    op: Any,
-    inputs: tuple[Any, ...],
-    values: list[Any],
-    params: dict[str, Any],
-    wrt: tuple[int, ...],
-    context: State,
-    code: CodeType,
-    instruction: int,
-) -> Tensor:
-    """Make a node: a value with the operation, operands and line it came from."""
-    tensor = _blank(Tensor)
-    tensor._data = value
-    tensor._requires_grad = bool(wrt)
-    tensor._retains = False
-    tensor.grad = tensor.name = None
-    tensor.op = op
-    tensor.inputs = inputs
-    tensor.values = values
-    tensor.params = params
-    tensor.wrt = wrt
-    tensor.context = context
-    tensor._code = code
-    tensor._instruction = instruction
-    tensor.index = _next_index()
     return tensor
 
 
