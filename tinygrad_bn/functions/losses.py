@@ -89,7 +89,7 @@ def cross_entropy(
     z = floating(logits, "cross_entropy")
     _refuse_softmax(z)
     (along,) = normalise_axes(z, axis, "cross_entropy")
-    t = as_constant(target)
+    t = target if isinstance(target, Tensor) else Tensor(target, name="target")
     if not 0 <= label_smoothing <= 1:
         raise ShapeError(f"cross_entropy: label_smoothing={label_smoothing}.", "Use 0 to 1.")
     factors = None if weight is None else _class_weights(weight, z, along)
@@ -153,7 +153,8 @@ def _hard_targets(
 
 def _places(labels: Tensor, along: int) -> tuple[Any, ...]:
     """Index the entry of each sample's own class."""
-    rest = np.ogrid[tuple(slice(n) for n in labels.shape)]
+    grid = np.ogrid[tuple(slice(n) for n in labels.shape)]
+    rest = [Tensor(line, name="sample") for line in grid]
     return (*rest[:along], labels, *rest[along:])
 
 
