@@ -114,7 +114,8 @@ def test_batch_norm_is_one_node_at_depth_0():
 
 def test_a_collapsed_scope_holds_its_weights_and_constants():
     cards = drawn(layered(), depth=0).cards
-    assert [c.name for c in cards] == ["images", "layer0", "layer1", "layer2", "cross_entropy"]
+    names = ["images", "layer0", "layer1", "layer2", "target", "cross_entropy"]
+    assert [c.name for c in cards] == names
     assert cards[1].note.endswith("ops · W0")
     assert cards[1].shape == "32×128"
     assert drawn(normalised(), depth=0).cards[-1].note == "14 ops → y"

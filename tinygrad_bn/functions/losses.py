@@ -154,7 +154,7 @@ def _hard_targets(
 def _places(labels: Tensor, along: int) -> tuple[Any, ...]:
     """Index the entry of each sample's own class."""
     grid = np.ogrid[tuple(slice(n) for n in labels.shape)]
-    rest = [Tensor(line, name="sample") for line in grid]
+    rest = [Tensor(line) for line in grid]
     return (*rest[:along], labels, *rest[along:])
 
 
