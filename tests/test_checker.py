@@ -344,3 +344,19 @@ def test_without_long_double_right_passes_and_wrong_is_found(rule, monkeypatch, 
     assert report.ok, str(report)
     planted = rule(tg.sin, WRONG["scaled by 1+1e-8"])
     assert "mismatch" in kinds(check_gradients(lambda x: tg.exp(planted(x)), DRAWN, order=1))
+
+
+@pytest.mark.parametrize("mask", [True, False])
+def test_masked_and_minus_infinite_entries_in_float32_are_no_alarm(mask):
+    z = np.array([[1, 2, 3], [0, 1, 0]], np.float32)
+    where = np.array([True, True, False]) if mask else None
+    tg.testing.check_gradients(
+        lambda z: tg.sum(tg.softmax(z, where=where) ** 2) + tg.cross_entropy(z, [0, 2]), z
+    ).raise_if_wrong()
+
+
+def test_a_wrong_parameter_is_named_by_its_path():
+    model = tg.nn.Sequential(tg.nn.Linear(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1))
+    report = tg.testing.check_gradients(lambda m: m(np.ones((2, 2))).sum(), model)
+    names = {v.argument for v in report.verdicts}
+    assert names == {f"m.layers.{i}.{p}" for i in (0, 1) for p in ("weight", "bias")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -10,14 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_bn.errors import ShapeError
+from tinygrad_bn.graph.containers import flatten
+from tinygrad_bn.graph.tensor import as_constant
 from tinygrad_bn.testing.culprit import first_wrong, worst_element
 from tinygrad_bn.testing.directions import beside, cotangents, direction_for
 from tinygrad_bn.testing.judge import Question
 from tinygrad_bn.testing.precision import rounding_bound
 from tinygrad_bn.testing.probe import Arrays, Flat, Probe, cast, dot, flatten_function
 from tinygrad_bn.testing.verdicts import GOOD, Report, Verdict
-from tinygrad_bn.transforms.lifting import name_of
-from tinygrad_bn.transforms.tracing import trace
+from tinygrad_bn.transforms.lifting import argument_names, name_of
 
 MODES = ("reverse", "forward")
 
@@ -59,13 +59,17 @@ def check_gradients(
 
 
 def _names(function: Callable[..., Any], arguments: Sequence[Any]) -> list[str]:
-    """Name the floating-point leaves as the function's signature does."""
-
-    @functools.wraps(function)
-    def unused(*parts: Any) -> None:
-        """Take the place of the function: its name is all that is wanted."""
-
-    return [str(x.name) for x in trace(unused, *arguments).inputs if x.dtype.kind == "f"]
+    """Name the floating-point leaves: the argument, and the path inside it."""
+    named = zip(argument_names(function, len(arguments)), arguments, strict=True)
+    found = []
+    for label, argument in named:
+        leaves, paths, _ = flatten(argument)
+        found += [
+            label + path
+            for value, path in zip(leaves, paths, strict=True)
+            if as_constant(value).dtype.kind == "f"
+        ]
+    return found
 
 
 class _Answer(NamedTuple):

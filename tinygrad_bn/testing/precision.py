@@ -26,8 +26,13 @@ def magnitude(probe: Probe, v: Arrays) -> float:
         seeds = [(r, np.asarray(c, r.dtype)) for r, c in zip(results, v, strict=True)]
         nodes = tracked(results)
         found = sweep({r: c for r, c in seeds if r in nodes}, record=False, wanted=nodes)
-        parts = [np.abs(g * node._data) for node, g in found.items()]
-    return float(sum(np.sum(p, where=np.isfinite(p)) for p in parts))
+        return sum(_total(g * node._data) for node, g in found.items())
+
+
+def _total(x: Any) -> float:
+    """Sum absolute values; entries such as 0 times infinity (masked ones) carry no rounding."""
+    size = np.abs(x)
+    return float(np.sum(size, where=np.isfinite(size)))
 
 
 def rounding_bound(probe: Probe, v: Arrays, direction: Arrays, dtype: Any) -> float:
@@ -59,12 +64,12 @@ def _leaves(values: Arrays) -> list[Tensor]:
 def _moved(node: Tensor, g: Any, dtype: Any) -> float:
     """Say how far rounding in one operation moves the answer, ``g`` being its adjoint."""
     limits = np.finfo(dtype)
-    units = float(limits.eps) * np.sum(np.abs(g * node._data))
-    units += float(limits.smallest_subnormal) * np.sum(np.abs(g))
+    units = float(limits.eps) * _total(g * node._data)
+    units += float(limits.smallest_subnormal) * _total(g)
     for i in node.wrt:
         value = node.values[i]
         piece = node.op.rules[i](arrays, g, node._data, *node.values, **node.params)
         if piece is not None:
             walk = 1 + math.sqrt(max(1, value.size / max(1, node.size)))
-            units += walk * float(limits.eps) * np.sum(np.abs(piece * value))
-    return float(units)
+            units += walk * float(limits.eps) * _total(piece * value)
+    return units

@@ -7,6 +7,7 @@ through, while the inner one stops at its own tensors: nesting cannot confuse th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -99,6 +100,19 @@ def scalar(result: Any, function: Callable[..., Any]) -> Tensor:
 def name_of(function: Callable[..., Any]) -> str:
     """Return a function's name for messages and programs."""
     return getattr(function, "__name__", type(function).__name__)
+
+
+def argument_names(function: Callable[..., Any], count: int) -> list[str]:
+    """Name arguments as the function does, else by position."""
+    try:
+        names = [
+            p.name
+            for p in inspect.signature(function).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+    except (TypeError, ValueError):
+        names = []
+    return [names[i] if i < len(names) else f"x{i + 1}" for i in range(count)]
 
 
 def outside(results: Iterable[Tensor], leaves: Sequence[Tensor]) -> bool:

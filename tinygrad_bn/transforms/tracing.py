@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ from tinygrad_bn.graph.containers import flatten, map_leaves
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.tensor import Tensor, as_constant, leaf
-from tinygrad_bn.transforms.lifting import name_of
+from tinygrad_bn.transforms.lifting import argument_names, name_of
 
 
 def trace(function: Callable[..., Any], *arguments: Any) -> Trace:
@@ -28,7 +27,7 @@ def trace(function: Callable[..., Any], *arguments: Any) -> Trace:
         return v1
     <BLANKLINE>
     """
-    labels = _labels(function, len(arguments))
+    labels = argument_names(function, len(arguments))
     inputs: list[Tensor] = []
     lifted = []
     for label, argument in zip(labels, arguments, strict=True):
@@ -53,16 +52,3 @@ def _input(value: Any, label: str) -> Tensor:
 def _output(path: str, value: Any) -> Any:
     """Let an array among the outputs be a constant of the program."""
     return value if isinstance(value, float | complex) else as_constant(value)
-
-
-def _labels(function: Callable[..., Any], count: int) -> list[str]:
-    """Name arguments as the function does, else by position."""
-    try:
-        names = [
-            p.name
-            for p in inspect.signature(function).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-    except (TypeError, ValueError):
-        names = []
-    return [names[i] if i < len(names) else f"x{i + 1}" for i in range(count)]
