@@ -26,7 +26,7 @@ def leaf(data=ONES, **keywords):
 
 
 NUMBERS = "Pass numbers, nested lists of equal lengths, or an array (numpy.asarray(x))."
-AGREE = "Reshape or broadcast the operands so that their shapes agree."
+AGREE = "Aligned at the right, lengths must be equal or 1; insert axes with x[:, None]."
 CONVERT = "Convert it with astype(float), or differentiate another argument (argnums=)."
 
 MISTAKES = {

@@ -163,6 +163,11 @@ def _checked_labels(
 ) -> tuple[Tensor, Tensor | None]:
     """Return labels within range, and which of them count (None: all)."""
     wanted = z.shape[:along] + z.shape[along + 1 :]
+    if t.shape == z.shape:
+        raise DTypeError(
+            f"cross_entropy: target {t.dtype} {t.shape} has the shape of the logits.",
+            f"Make probabilities floating-point (astype(float)), or pass labels of shape {wanted}.",
+        )
     if t.dtype.kind not in "iu" or t.shape != wanted:
         raise (ShapeError if t.dtype.kind in "iu" else DTypeError)(
             f"cross_entropy: target {t.dtype} {t.shape} for logits {z.dtype} {z.shape} with "

@@ -46,6 +46,19 @@ def flatten(tree: Any) -> tuple[list[Any], list[str], Rebuild]:
     return leaves, paths, rebuild
 
 
+def find_integer(tree: Any, path: str = "") -> tuple[str, int] | None:
+    """Find a Python int among the items of a container, with its path; None if there is none."""
+    if isinstance(tree, int) and not isinstance(tree, bool):
+        return path, tree
+    if isinstance(tree, dict):
+        items = [(f"{path}[{key!r}]", value) for key, value in tree.items()]
+    elif isinstance(tree, list | tuple):
+        items = [(f"{path}[{i}]", value) for i, value in enumerate(tree)]
+    else:
+        return None
+    return next((hit for p, value in items if (hit := find_integer(value, p))), None)
+
+
 def map_leaves(function: Callable[[str, Any], Any], tree: Any, path: str = "") -> Any:
     """Apply ``function(path, leaf)`` to every leaf of a container; returns a like container."""
     if is_leaf(tree):

@@ -43,6 +43,7 @@ class Primitive:
     tests run. ``text`` is the function whose source a printed program needs where the kernel is
     not NumPy's own; ``alike`` the function of NumPy that gives the same bits, but where
     ``unlike(*operands, **params)`` holds. ``static``: the defaults of the static parameters.
+    ``origin``: the module and name of the definition.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Primitive:
     alike: Callable[..., Any] | None = None
     unlike: Callable[..., bool] = has_half
     static: Mapping[str, Any]
+    origin: str = ""
 
     @property
     def differentiable(self) -> bool:
@@ -82,9 +84,11 @@ ufuncs: dict[np.ufunc, str] = {}
 def register(op: Primitive, function: Callable[..., Any], bare: Callable[..., Any]) -> None:
     """Enter a row into the table and both namespaces; a name can be taken once.
 
-    ``function`` is what users call on tensors, ``bare`` the same on ndarrays.
+    ``function`` is what users call on tensors, ``bare`` the same on ndarrays. The same definition
+    may be run again, as a notebook's cell is: the new row then takes the place of the old one.
     """
-    if op.name in table:
+    known = table.get(op.name)
+    if known is not None and (known.origin != op.origin or not op.origin):
         raise TinygradError(
             f"The primitive {op.name!r} exists already.", "Choose another name for the new row."
         )
@@ -222,8 +226,14 @@ def _mend(op: Primitive, reason: str, values: Sequence[Any], error: Exception) -
         return "Pass a tensor, an array or a number for None; does a function lack its return?"
     if any(word in reason for word in ("not supported for", "integer powers", "Cannot cast")):
         return "Convert the operands with astype."
-    if any(word in reason for word in ("broadcast", "shape", "dimensions", "summed over")):
-        return "Reshape or broadcast the operands so that their shapes agree."
+    if "reshape" in reason:
+        return "Keep the number of elements; one length may be -1."
+    if "summed over" in reason:
+        return "Transpose (.mT) or reshape an operand so that these lengths are equal."
+    if op.name.startswith("index_"):
+        return "Give a value whose shape broadcasts to that of x[index]."
+    if any(word in reason for word in ("broadcast", "shape", "dimensions")):
+        return "Aligned at the right, lengths must be equal or 1; insert axes with x[:, None]."
     return f"Check the operands and keywords; see help(tinygrad_bn.{op.name})."
 
 

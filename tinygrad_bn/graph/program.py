@@ -137,16 +137,25 @@ class _Name(str):
 def _fresh(wish: str, otherwise: str, taken: set[str]) -> str:
     """Return the wished name if it is a free identifier, else the other one made free."""
     free = wish.isidentifier() and wish.isascii() and not keyword.iskeyword(wish)
-    name = wish if free and wish not in taken else otherwise
+    stem = wish if free else otherwise
+    name, count = stem, 2
     while name in taken:
-        name += "_"
+        name, count = f"{stem}_{count}", count + 1
     taken.add(name)
     return name
 
 
 def _opaque(op: Primitive) -> bool:
     """Whether a kernel has no text of its own (a custom rule): the program gets it bound."""
-    return op.text is None and _numpy_name(op) is None
+    return not _has_text(op) and _numpy_name(op) is None
+
+
+def _has_text(op: Primitive) -> bool:
+    """Whether a kernel's source can be read: not that of a custom rule, or typed at a prompt."""
+    try:
+        return op.text is not None and bool(inspect.getsource(op.text))
+    except OSError:
+        return False
 
 
 def _numpy_name(op: Primitive) -> str | None:
@@ -160,7 +169,7 @@ def _numpy_name(op: Primitive) -> str | None:
 def _needs_text(node: Tensor) -> bool:
     """Whether the printed call needs the kernel's own source."""
     op: Primitive = node.op
-    if op.text is None:
+    if not _has_text(op):
         return False
     return _numpy_name(op) is None or op.unlike(*node.values, **node.params)
 

@@ -107,14 +107,16 @@ class Module:
             return self.forward(*inputs, **options)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; a parameter or buffer gives way to a tensor or None only."""
+        """Set an attribute; a parameter or buffer gives way to another one or None only."""
         old = vars(self).get(name)
-        if isinstance(old, Variable) and not (value is None or isinstance(value, Tensor)):
+        if isinstance(old, Variable) and not (value is None or isinstance(value, Variable)):
             raise DTypeError(
                 f"{type(self).__name__}.{name} is a {type(old).__name__}, and is set to a "
                 f"{type(value).__name__}.",
                 f"Change its value with {name}.assign(value), or set a new Parameter.",
             )
+        if isinstance(value, Variable) and value.name is None:
+            value.name = name
         object.__setattr__(self, name, value)
 
     # what it holds -----------------------------------------------------------------------------

@@ -101,6 +101,7 @@ def primitive(
         """Enter the row into the table; return its public function."""
         call = _Call.of(function)
         rules: Any = vjp if isinstance(vjp, tuple | Each | Leading) else (vjp,) * len(call.operands)
+        _check_rules(function.__name__, rules, call)
         op = Primitive(
             name=function.__name__,
             family=family,
@@ -117,6 +118,7 @@ def primitive(
             alike=alike or kernel,
             unlike=unlike,
             static=call.static,
+            origin=f"{function.__module__}.{function.__qualname__}",
             mask=_mask(rules),
         )
         if prepare is None:
@@ -128,6 +130,22 @@ def primitive(
         return public
 
     return decorate
+
+
+def _check_rules(name: str, rules: Any, call: _Call) -> None:
+    """Raise if a rule cannot be called as the sweep calls it."""
+    operands = ", ".join(call.operands)
+    for rule in rules if isinstance(rules, tuple) else ():
+        try:
+            if rule is not None:
+                filled = (None,) * (3 + len(call.operands))
+                inspect.signature(rule).bind(*filled, **dict.fromkeys(call.static))
+        except TypeError as error:
+            raise DTypeError(
+                f"{name}: a rule cannot be called with (xp, g, out, {operands}): {error}.",
+                f"Write each rule as lambda xp, g, out, {', '.join([*call.operands, *call.static])}"
+                ": ...",
+            ) from error
 
 
 def _mask(rules: Any) -> int:
@@ -198,7 +216,10 @@ def _prepared(op: Primitive, prepare: Callable[..., Any]) -> Callable[..., Tenso
         except TinygradError:
             raise
         except TypeError as error:
-            raise DTypeError(f"{op.name}: {error}.", f"See help(tinygrad_bn.{op.name}).") from error
+            said = str(error).replace(f"{prepare.__name__}()", "it")
+            raise DTypeError(
+                f"{op.name}: {said}.", f"It is called as {op.name}{inspect.signature(prepare)}."
+            ) from error
         return bind(op, operands, {k: static_value(v) for k, v in params.items()})
 
     public.__name__ = public.__qualname__ = op.name

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bn.errors import GradientError, ShapeError
+from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.namespaces import tensors
 from tinygrad_bn.graph.state import using
@@ -55,6 +55,29 @@ def _lift_arguments(
     return replaced, lifted
 
 
+def _refuse_bare(transform: str, function: Callable[..., Any], *sequences: Any) -> None:
+    """Raise where an argument stands alone that should stand in a tuple, one for each argument."""
+    for given in sequences:
+        if not isinstance(given, tuple | list):
+            raise DTypeError(
+                f"{transform} of {name_of(function)}: a {type(given).__name__} stands where a "
+                "tuple of arguments should.",
+                f"Write {transform}({name_of(function)}, (x,), (v,)), also for one argument.",
+            )
+
+
+def _refuse_argnums(transform: str, function: Any, argnums: Any) -> None:
+    """Raise where a function or positions are missing: the mistake of calling ``grad(f, x)``."""
+    numbers = argnums if isinstance(argnums, tuple | list) else (argnums,)
+    if callable(function) and all(isinstance(n, int | np.integer) for n in numbers):
+        return
+    raise DTypeError(
+        f"{transform} got a {type(function).__name__} and, for argnums, a "
+        f"{type(argnums).__name__}.",
+        f"{transform} makes a function: write {transform}(f)(x); argnums are positions.",
+    )
+
+
 def _as_asked(gradients: list[Any], argnums: int | Sequence[int]) -> Any:
     return gradients[0] if isinstance(argnums, int | np.integer) else tuple(gradients)
 
@@ -73,6 +96,7 @@ def value_and_grad(
     >>> value, slope
     (Tensor(9.), Tensor(6.))
     """
+    _refuse_argnums("value_and_grad", function, argnums)
 
     @functools.wraps(function)
     def differentiated(*arguments: Any, **keywords: Any) -> tuple[Tensor, Any]:
@@ -98,6 +122,7 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Call
     >>> grad(grad(lambda x: x**3))(2.0)
     Tensor(12.)
     """
+    _refuse_argnums("grad", function, argnums)
 
     @functools.wraps(function)
     def gradient(*arguments: Any, **keywords: Any) -> Any:
@@ -152,6 +177,7 @@ def jvp(
     >>> jvp(lambda x: x**2, (3.0,), (1.0,))
     (Tensor(9.), Tensor(6.))
     """
+    _refuse_bare("jvp", function, primals, tangents)
     replaced, lifted = _lift_arguments(function, primals, range(len(primals)))
     result, live, rebuild = call_for_tensors(function, replaced)
     leaves = [x for one in lifted for x in one.leaves]
@@ -193,6 +219,7 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
     Tensor([[2., 0.],
             [0., 6.]])
     """
+    _refuse_argnums("jacobian", function, argnums)
 
     @functools.wraps(function)
     def differentiated(*arguments: Any, **keywords: Any) -> Any:
@@ -251,6 +278,7 @@ def hvp(function: Callable[..., Any], primals: Sequence[Any], vectors: Sequence[
     >>> hvp(lambda x: (x**3).sum(), ([1.0, 2.0],), ([1.0, 0.0],))
     Tensor([6., 0.])
     """
+    _refuse_bare("hvp", function, primals, vectors)
     listed = [np.asarray(a) if _is_numbers(a) else a for a in primals]
     directions = [np.asarray(a) if _is_numbers(a) else a for a in vectors]
     gradient = grad(function, tuple(range(len(listed))))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
-from tinygrad_bn.graph.containers import Rebuild, flatten
+from tinygrad_bn.graph.containers import Rebuild, find_integer, flatten
 from tinygrad_bn.graph.namespaces import tensors
 from tinygrad_bn.graph.state import current, using
 from tinygrad_bn.graph.sweep import sweep, tracked
@@ -53,8 +53,8 @@ def lift(argument: Any, label: str) -> Lifted:
 
     Raises DTypeError for an integer argument, and for a container without floating-point leaves.
     """
-    if isinstance(argument, int):
-        fresh(argument, label)
+    if (integer := find_integer(argument)) is not None:
+        fresh(integer[1], label + integer[0])
     leaves, paths, rebuild = flatten(argument)
     if not leaves:
         raise DTypeError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tinygrad_bn.errors import DTypeError
 from tinygrad_bn.graph.containers import flatten, map_leaves
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.state import using
@@ -27,6 +28,11 @@ def trace(function: Callable[..., Any], *arguments: Any) -> Trace:
         return v1
     <BLANKLINE>
     """
+    if not callable(function):
+        raise DTypeError(
+            f"trace of a {type(function).__name__}, which is no function.",
+            "Pass the function and its arguments: trace(f, x), not trace(f(x)).",
+        )
     labels = argument_names(function, len(arguments))
     inputs: list[Tensor] = []
     lifted = []
