@@ -114,10 +114,12 @@ def train(
     return history
 
 
-def property_check(model: tg.nn.Module, digits: Digits, *, rounds: int, seed: int) -> float:
+def property_check(
+    name: str, model: tg.nn.Module, digits: Digits, *, rounds: int, seed: int
+) -> float:
     """Check the gradients of the model on random batches; returns the worst relative error."""
     rng, worst = np.random.default_rng(seed), 0.0
-    for i in range(rounds):
+    for i in tqdm(range(rounds), desc=f"gradients {name}", unit="batch", ncols=88):
         rows = rng.choice(len(digits.x), size=16, replace=False)
         x, y = digits.x[rows], digits.y[rows]
         report = tg.testing.check_gradients(
@@ -155,7 +157,7 @@ def draw_graph(model: tg.nn.Module, digits: Digits, out: Path) -> None:
     """Draw the recorded graph of the model and its loss, forward, and forward with backward."""
     loss = loss_of(model, tg.Tensor(digits.x[:8], name="x"), digits.y[:8])
     for suffix in ("svg", "png"):
-        tg.viz.render(loss, out / f"graph.{suffix}", depth=2)
+        tg.viz.render(loss, out / f"graph.{suffix}", depth=1)
         tg.viz.render(loss, out / f"graph_backward.{suffix}", depth=1, backward=True)
 
 
@@ -182,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         numbers[f"{name}: final test accuracy"] = history.accuracy[-1]
     for name, model in models.items():
         numbers[f"{name}: worst relative gradient error"] = property_check(
-            model, digits, rounds=rounds, seed=options.seed
+            name, model, digits, rounds=rounds, seed=options.seed
         )
     draw_curves(histories, options.out)
     draw_graph(models["with batch norm"], digits, options.out)

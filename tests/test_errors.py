@@ -47,13 +47,13 @@ MISTAKES = {
             "matmul(float64 (2, 3), float64 (2, 3)): the axes that are summed over have 3 and 2 "
             "elements."
         ),
-        AGREE,
+        "Transpose (.mT) or reshape an operand so that these lengths are equal.",
     ),
     "reshape to another size": (
         lambda x: x.reshape(4, 2),
         ShapeError,
         "reshape(float64 (2, 3), shape=(4, 2)): cannot reshape array of size 6 into shape (4,2).",
-        AGREE,
+        "Keep the number of elements; one length may be -1.",
     ),
     "transpose of three axes": (
         lambda x: tg.Tensor(np.ones((2, 2, 2))).T,
@@ -415,3 +415,52 @@ def test_the_users_traceback_ends_with_the_cause():
     with pytest.raises(ShapeError) as caught:
         leaf().sum(axis=5)
     assert isinstance(caught.value.__cause__, np.exceptions.AxisError)
+
+
+def test_a_generator_that_opens_a_scope_leaves_the_callers_blocks_alone():
+    x = leaf()
+
+    def batches():
+        with tg.scope("epoch"):
+            yield 1
+            yield 2
+
+    running = batches()
+    next(running)
+    with tg.no_grad():
+        list(running)
+        assert not (x * 2).requires_grad
+    assert (x * 2).scope is None
+
+
+def test_views_of_a_tensor_cannot_be_made_writable():
+    x = tg.Tensor(np.ones(4))
+    for view in (x.reshape(2, 2).data, x.data, x[1:].data):
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            view.setflags(write=True)
+
+
+def test_a_parameter_is_not_replaced_by_a_result():
+    layer = tg.nn.Linear(2, 1, rng=0)
+    with pytest.raises(DTypeError, match=r"weight\.assign\(value\)"):
+        layer.weight -= 0.1 * layer.weight
+    assert set(layer.state_dict()) == {"weight", "bias"}
+
+
+@pytest.mark.parametrize(
+    ("mistake", "mend"),
+    [
+        (lambda x: tg.jvp(tg.sin, x, x), "(x,), (v,)"),
+        (lambda x: tg.hvp(tg.sum, x, x), "(x,), (v,)"),
+        (lambda x: tg.grad(tg.sum, x), "write grad(f)(x)"),
+        (lambda x: tg.jacobian(tg.sin, x), "write jacobian(f)(x)"),
+        (lambda x: tg.trace(tg.sin(x)), "trace(f, x), not trace(f(x))"),
+        (lambda x: tg.concat(x, x), "concat(arrays"),
+        (lambda x: tg.grad(lambda p: p["w"].sum())({"w": x, "n": 3}), "Pass 3.0"),
+        (lambda x: tg.cross_entropy(x, np.zeros((2, 3), int)), "astype(float)"),
+    ],
+)
+def test_a_transform_called_the_wrong_way_says_the_right_one(mistake, mend):
+    with pytest.raises(tg.errors.TinygradError) as caught:
+        mistake(leaf())
+    assert mend in caught.value.fix

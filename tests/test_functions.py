@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import tinygrad_bn as tg
-from tinygrad_bn.errors import BoundsError, DTypeError, ShapeError
+from tinygrad_bn.errors import BoundsError, DTypeError, GradientError, ShapeError
 
 LONG = np.longdouble
 eps = np.finfo(float).eps
@@ -527,3 +527,80 @@ def test_every_composition_is_one_scope_at_depth_0(name):
     nodes = tg.trace(COMPOSITIONS[name], x34).nodes
     outermost = {node.scope.path[0] for node in nodes if node.scope is not None}
     assert [scope.name for scope in outermost] == [name]
+
+
+# mended after reviews ----------------------------------------------------------------------------
+
+
+def test_dtype_functions_take_dtypes_names_and_arrays():
+    assert tg.finfo(tg.float32).eps == tg.finfo(np.ones(1, np.float32)).eps == np.float32(2**-23)
+    assert tg.iinfo("int8").max == tg.iinfo(np.ones(1, np.int8)).max == 127
+    assert tg.can_cast(tg.float32, tg.float64)
+    assert not tg.can_cast(tg.Tensor([1.5]), tg.int32)
+
+
+def test_full_of_a_tensor_passes_its_gradient_and_other_parameters_refuse_one():
+    assert tg.grad(lambda x: tg.full((3,), x).sum())(2.0).item() == 3
+    with pytest.raises(GradientError, match="static parameter"):
+        tg.grad(lambda x: tg.pad(np.ones(2), 1, value=x).sum())(2.0)
+    with pytest.raises(GradientError, match="would lose it"):
+        tg.grad(lambda x: tg.Tensor(x) * x)(3.0)
+
+
+def test_float16_losses_and_norms_are_accumulated_in_float32():
+    z, t = np.zeros((70_000, 2), np.float16), np.zeros(70_000, int)
+    assert abs(tg.cross_entropy(z, t, ignore_index=-1).item() - np.log(2)) < 2**-11
+    x, stats = np.ones((4, 2), np.float16), (np.ones(2, np.float16), np.zeros(2, np.float16))
+    y = tg.batch_norm(x, stats=stats, eps=1e-8)
+    assert y.dtype == np.float16
+    assert (y.data == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_gelu_is_the_identity_or_zero_far_out_with_gradients_to_match(dtype):
+    far = np.finfo(dtype).max / 2
+    for x, slope in ((far, 1), (-far, 0), (300, 1), (-300, 0)):
+        value, gradient = tg.value_and_grad(tg.gelu)(dtype(x))
+        assert value.item() == (x if slope else 0)
+        assert gradient.item() == slope
+        assert tg.grad(tg.grad(tg.gelu))(dtype(x)).item() == 0
+
+
+def test_diff_refuses_axes_and_counts_that_are_not_there():
+    with pytest.raises(ShapeError, match="axis=2"):
+        tg.diff(data(2, 2), axis=2)
+    with pytest.raises(ShapeError, match="n=-1"):
+        tg.diff(data(2, 2), n=-1)
+
+
+def test_a_users_scope_called_softmax_is_no_softmax():
+    x = tg.Tensor(data(2, 3), requires_grad=True)
+    with tg.scope("softmax"):
+        z = 2 * x
+    tg.cross_entropy(z, [0, 1])
+
+
+@pytest.mark.parametrize("function", [tg.mean, tg.var, tg.softmax, tg.batch_norm, tg.layer_norm])
+def test_axes_may_be_numpys_integers(function):
+    x = data(4, 3)
+    assert (function(x, axis=np.int64(1)).data == function(x, axis=1).data).all()
+    with pytest.raises(ShapeError, match=r"along axis=1\.0"):
+        function(x, axis=1.0)
+
+
+def test_hyperparameters_may_be_numpys_floats_and_keep_the_dtype():
+    x, half = np.ones((4, 3), np.float32), np.float64(0.5)
+    stats = (np.zeros(3, np.float32), np.ones(3, np.float32))
+    assert tg.batch_norm(x, stats=stats, eps=half).dtype == np.float32
+    assert tg.softmax(x, temperature=half).dtype == np.float32
+    assert tg.leaky_relu(x, slope=half).dtype == np.float32
+    assert tg.cross_entropy(x, [0] * 4, label_smoothing=half).dtype == np.float32
+
+
+def test_what_would_be_dropped_without_a_word_is_refused():
+    with pytest.raises(ShapeError, match="ignore_index=0 with probabilities"):
+        tg.cross_entropy(data(2, 2), np.full((2, 2), 0.5), ignore_index=0)
+    with pytest.raises(DTypeError, match="its mask would be lost"):
+        tg.exp(np.ma.masked_array([1.0, 2.0], [True, False]))
+    with pytest.raises(ShapeError, match="has no variance"):
+        tg.RunningStats.over(0, shape=(1, 2), correction=1).updated(np.ones((1, 2)))

@@ -36,7 +36,7 @@ def relu(x: Operand, /) -> Tensor:
 def leaky_relu(x: Operand, /, *, slope: float = 0.01) -> Tensor:
     """``x`` where positive, else ``slope * x``; the derivative at 0 is ``slope``."""
     operand = floating(x, "leaky_relu")
-    return where(operand > 0, operand, slope * operand)
+    return where(operand > 0, operand, float(slope) * operand)
 
 
 @composition
@@ -86,7 +86,8 @@ def softsign(x: Operand, /) -> Tensor:
 def gelu(x: Operand, /) -> Tensor:
     """Gaussian error linear unit in its tanh form (Hendrycks & Gimpel 2016)."""
     operand = floating(x, "gelu")
-    inner = math.sqrt(2 / math.pi) * (operand + 0.044715 * (operand * operand * operand))
+    near = clip(operand, -10.0, 10.0)  # beyond, tanh is 1 to every digit; a cube might overflow
+    inner = math.sqrt(2 / math.pi) * (near + 0.044715 * (near * near * near))
     return 0.5 * operand * (1 + tanh(inner))
 
 
@@ -110,4 +111,4 @@ def dropout(x: Operand, /, *, rate: float, rng: np.random.Generator) -> Tensor:
     if rate == 0:
         return operand
     kept = draw(lambda: leaf(rng.random(operand.shape) >= rate))
-    return where(kept, operand / (1 - rate), 0.0)
+    return where(kept, operand / (1 - float(rate)), 0.0)

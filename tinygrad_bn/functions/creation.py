@@ -59,6 +59,8 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
 
 def _full(value: Any, shape: Shape, dtype: DType, device: str | None) -> Tensor:
     _on_cpu(device)
+    if isinstance(value, Tensor):
+        return tensors.broadcast_to(asarray(value, dtype=dtype), shape)
     return leaf(np.full(shape, value, dtype=dtype))
 
 
@@ -198,6 +200,11 @@ DTYPES = {
 }  # fmt: skip
 
 
+def _dtype_of(x: Any) -> np.dtype[Any]:
+    """Return an array's dtype, or the dtype that is given itself."""
+    return np.dtype(x.dtype if isinstance(x, Tensor | np.ndarray) else x)
+
+
 @public
 def result_type(*arrays_and_dtypes: Any) -> np.dtype[Any]:
     """Return the dtype that operations on the arguments would give (NumPy's promotion)."""
@@ -208,20 +215,19 @@ def result_type(*arrays_and_dtypes: Any) -> np.dtype[Any]:
 @public
 def can_cast(from_: Any, to: npt.DTypeLike, /) -> bool:
     """Whether a dtype (or an array's dtype) converts to another without losing information."""
-    source = getattr(from_, "dtype", from_)
-    return bool(np.can_cast(source, np.dtype(to)))
+    return bool(np.can_cast(_dtype_of(from_), np.dtype(to)))
 
 
 @public
 def finfo(type: Any, /) -> np.finfo[Any]:
     """Return the limits of a floating-point dtype (or of an array's)."""
-    return np.finfo(getattr(type, "dtype", type))
+    return np.finfo(_dtype_of(type))
 
 
 @public
 def iinfo(type: Any, /) -> np.iinfo[Any]:
     """Return the limits of an integer dtype (or of an array's)."""
-    return np.iinfo(getattr(type, "dtype", type))
+    return np.iinfo(_dtype_of(type))
 
 
 @public

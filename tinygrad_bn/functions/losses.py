@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def one_hot(labels: Operand, classes: int, /, *, axis: int = -1, dtype: Any = np
             [1., 0.]])
     """
     indices = _labels(labels, "one_hot")
-    rows = one_hot_rows(indices, classes=int(classes), dtype=np.dtype(dtype))
+    rows = one_hot_rows(indices, classes=operator.index(classes), dtype=np.dtype(dtype))
     return rows if axis == -1 else moveaxis(rows, -1, axis)
 
 
@@ -54,7 +55,12 @@ def reduced(losses: Tensor, weights: Tensor | None, reduction: str, what: str) -
         return sum(losses)
     if reduction != "mean":
         raise ShapeError(f"{what}: reduction={reduction!r}.", 'Use "mean", "sum" or "none".')
-    return mean(losses) if weights is None else sum(losses) / sum(weights)
+    if weights is None:
+        return mean(losses)
+    if losses.dtype != np.float16:
+        return sum(losses) / sum(weights)
+    wide = sum(astype(losses, np.float32)) / sum(astype(weights, np.float32))
+    return astype(wide, np.float16)
 
 
 @composition
@@ -92,8 +98,14 @@ def cross_entropy(
     t = target if isinstance(target, Tensor) else Tensor(target, name="target")
     if not 0 <= label_smoothing <= 1:
         raise ShapeError(f"cross_entropy: label_smoothing={label_smoothing}.", "Use 0 to 1.")
+    label_smoothing = float(label_smoothing)
     factors = None if weight is None else _class_weights(weight, z, along)
     if t.shape == z.shape and t.dtype.kind == "f":
+        if ignore_index is not None:
+            raise ShapeError(
+                f"cross_entropy: ignore_index={ignore_index} with probabilities.",
+                "ignore_index marks integer labels: leave such samples out.",
+            )
         return _soft_targets(z, t, along, factors, label_smoothing, reduction)
     return _hard_targets(z, t, along, factors, ignore_index, label_smoothing, reduction)
 
@@ -197,7 +209,7 @@ def _refuse_softmax(z: Tensor) -> None:
     """Raise if logits come out of a softmax: cross_entropy would apply it a second time."""
     path, node = [f"cross_entropy({z.op.name if z.op else 'input'})"], z
     while node.op is not None:
-        names = [s.name for s in node.scope.path] if node.scope else []
+        names = [s.name for s in node.scope.path if s.composed] if node.scope else []
         found = next((n for n in names if n in SOFTMAXES), None)
         if found and node.adjoint_of is None:
             path.append(f"{found} at {node.where}")

@@ -60,7 +60,12 @@ def diff(
     """Differences of neighbours along an axis, taken ``n`` times."""
     parts = [as_constant(part) for part in (prepend, x, append) if part is not None]
     result = concat(parts, axis=axis) if len(parts) > 1 else parts[0]
-    lead = (slice(None),) * (axis % max(result.ndim, 1))
+    if not -result.ndim <= axis < result.ndim or n < 0:
+        raise ShapeError(
+            f"diff of shape {result.shape}: axis={axis}, n={n}.",
+            f"Use an axis from {-result.ndim} to {result.ndim - 1}, and n from 0 upwards.",
+        )
+    lead = (slice(None),) * (axis % result.ndim)
     for _ in range(n):
         later, earlier = (*lead, slice(1, None)), (*lead, slice(None, -1))
         result = subtract(getitem(result, later), getitem(result, earlier))

@@ -52,6 +52,7 @@ def standardize(x: Operand, /, *, axis: Axis = None, eps: float = 1e-5) -> Tenso
 
 
 def _standardised(x: Tensor, axes: tuple[int, ...], eps: float, what: str) -> Tensor:
+    eps = float(eps)
     if not eps >= 0:
         raise ShapeError(f"{what}: eps={eps}.", "Use a small number that is not negative.")
     values, _, variance = centre(_wide(x), axes)
@@ -129,7 +130,9 @@ def batch_norm(
             _fitted(as_constant(s), kept, operand.ndim, f"batch_norm: {name}")
             for name, s in zip(("mean", "var"), stats, strict=True)
         )
-        x_hat = (operand - average) / sqrt(variance + eps)
+        scaled = (_wide(operand) - _wide(average)) / sqrt(_wide(variance) + float(eps))
+        narrow = operand.dtype == average.dtype == variance.dtype == np.float16
+        x_hat = astype(scaled, np.float16) if narrow else scaled
     return _affine(x_hat, gamma, beta, kept, "batch_norm")
 
 
@@ -178,7 +181,7 @@ def rms_norm(
     operand = floating(x, "rms_norm")
     axes = normalise_axes(operand, axis, "rms_norm")
     wide = _wide(operand)
-    scaled = wide / sqrt(mean(square(wide), axis=axes, keepdims=True) + eps)
+    scaled = wide / sqrt(mean(square(wide), axis=axes, keepdims=True) + float(eps))
     scaled = scaled if scaled.dtype == operand.dtype else astype(scaled, operand.dtype)
     shape = tuple(n if a in axes else -1 for a, n in enumerate(operand.shape))
     return _affine(scaled, gamma, None, shape, "rms_norm")

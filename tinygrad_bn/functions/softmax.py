@@ -106,13 +106,13 @@ def softmax(
     return raised / total
 
 
-def _positive(temperature: float, what: str) -> float:
+def _positive(temperature: Any, what: str) -> Any:
     if not temperature > 0:
         raise ShapeError(
             f"{what}: temperature={temperature}.",
             "Use a positive temperature; the limit 0 is hardmax.",
         )
-    return temperature
+    return temperature if isinstance(temperature, Tensor) else float(temperature)
 
 
 @composition

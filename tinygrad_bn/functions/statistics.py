@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,17 +22,19 @@ Axis: TypeAlias = int | tuple[int, ...] | None
 
 def normalise_axes(x: Tensor, axis: Axis, what: str) -> tuple[int, ...]:
     """Return axes as a tuple of distinct numbers from 0. Raises ShapeError naming the operation."""
-    axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    given = range(x.ndim) if axis is None else axis if isinstance(axis, Iterable) else (axis,)
     try:
-        found = tuple(a % x.ndim if -x.ndim <= a < x.ndim else x.shape[a] for a in axes)
-    except (IndexError, TypeError):
-        found = ()
-    if len(set(found)) != len(tuple(axes)):
-        raise ShapeError(
-            f"{what} of shape {x.shape} along axis={axis}.",
-            f"Use different axes from {-x.ndim} to {x.ndim - 1}.",
-        )
-    return found
+        axes = tuple(operator.index(a) for a in given)
+    except TypeError:
+        axes = (x.ndim,)
+    if all(-x.ndim <= a < x.ndim for a in axes):
+        found = tuple(a % x.ndim for a in axes)
+        if len(set(found)) == len(found):
+            return found
+    raise ShapeError(
+        f"{what} of shape {x.shape} along axis={axis}.",
+        f"Use different axes from {-x.ndim} to {x.ndim - 1}.",
+    )
 
 
 def count_along(x: Tensor, axes: tuple[int, ...]) -> int:
@@ -97,7 +101,7 @@ def centre(x: Tensor, axes: tuple[int, ...], correction: float = 0.0) -> Centred
 
 
 def _degrees(n: int, correction: float) -> float:
-    """Return the divisor of a variance; NaN where there is none left, as NumPy has it."""
+    """Return the divisor of a variance; NaN where none is left (and so no warning from NumPy)."""
     degrees = n - correction
     return degrees if degrees > 0 else float("nan")
 
@@ -241,7 +245,8 @@ class RunningStats:
     def updated(self, x: Operand) -> RunningStats:
         """Return the statistics after one more batch (no gradient is recorded).
 
-        Raises ShapeError if the batch does not reduce to the shape of the statistics.
+        Raises ShapeError if the batch does not reduce to the shape of the statistics, or is of one
+        sample where ``correction`` is 1.
         """
         batch = stop_gradient(as_constant(x))
         axes = normalise_axes(batch, self.axis, "RunningStats.updated")
@@ -261,6 +266,12 @@ class RunningStats:
             one = replace(self, average=average, spread=variance * n, weight=1.0, samples=n)
             return self.merged(one)
         keep = self.decay
+        if n <= self.correction:
+            raise ShapeError(
+                f"RunningStats with correction={self.correction:g}: a batch of {n} per feature has "
+                "no variance.",
+                "Use a batch of at least two, or correction=0.",
+            )
         variance = variance * (n / _degrees(n, self.correction))
         return replace(
             self,

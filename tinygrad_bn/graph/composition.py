@@ -23,7 +23,7 @@ def composition(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def scoped(*args: P.args, **kwargs: P.kwargs) -> R:
         """Run it inside its scope."""
-        with scope(name):
+        with scope(name, composed=True):
             return function(*args, **kwargs)
 
     setattr(tensors, name, scoped)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_bn.graph.tensor import Tensor
+from tinygrad_bn.errors import ShapeError
+from tinygrad_bn.graph.tensor import Tensor, as_constant
 
 Rebuild: TypeAlias = Callable[[list[Any]], Any]
 
@@ -44,6 +45,37 @@ def flatten(tree: Any) -> tuple[list[Any], list[str], Rebuild]:
         return map_leaves(lambda path, leaf: next(rest), tree)
 
     return leaves, paths, rebuild
+
+
+def aligned(tree: Any, paths: Sequence[str], label: str) -> list[Any]:
+    """List a container's leaves in the order of the given paths, which it must have exactly.
+
+    Where one tensor is wanted (its path is empty), whatever makes one may stand. Raises
+    ShapeError with the paths that are missing and those that are not expected.
+
+    >>> aligned({"b": 1.0, "a": 2.0}, ["['a']", "['b']"], "the tangent")
+    [2.0, 1.0]
+    """
+    if list(paths) == [""]:
+        return [as_constant(tree)]
+    leaves, found, _ = flatten(tree)
+    given = dict(zip(found, leaves, strict=True))
+    missing = [path or "a tensor" for path in paths if path not in given]
+    unexpected = [path or "a tensor" for path in found if path not in paths]
+    if missing or unexpected:
+        said = [f"lacks {', '.join(missing)}"] if missing else []
+        said += [f"has {', '.join(unexpected)} besides"] if unexpected else []
+        raise ShapeError(
+            f"{label} {' and '.join(said)}.",
+            "Give it the structure of what it belongs to: the same keys and lengths"
+            + (", and floats for its ints." if find_integer(tree) else "."),
+        )
+    return [given[path] for path in paths]
+
+
+def is_weak(value: Any) -> bool:
+    """Whether a leaf is a Python number, which takes the dtype of what it meets."""
+    return isinstance(value, float | complex) and not isinstance(value, np.generic)
 
 
 def find_integer(tree: Any, path: str = "") -> tuple[str, int] | None:

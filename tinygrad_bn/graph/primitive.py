@@ -88,9 +88,11 @@ def register(op: Primitive, function: Callable[..., Any], bare: Callable[..., An
     may be run again, as a notebook's cell is: the new row then takes the place of the old one.
     """
     known = table.get(op.name)
-    if known is not None and (known.origin != op.origin or not op.origin):
+    again = known is not None and known.origin == op.origin
+    if hasattr(tensors, op.name) and not again:
+        what = "primitive" if known else "function"
         raise TinygradError(
-            f"The primitive {op.name!r} exists already.", "Choose another name for the new row."
+            f"The {what} {op.name!r} exists already.", "Choose another name for the new row."
         )
     table[op.name] = op
     setattr(arrays, op.name, bare)
@@ -104,7 +106,9 @@ class _Positions(dict[int, tuple[int, ...]]):
     """The bits of a mask as a tuple of positions, each made once (few objects, less collecting)."""
 
     def __missing__(self, mask: int) -> tuple[int, ...]:
-        self[mask] = bits = tuple(i for i in range(mask.bit_length()) if mask >> i & 1)
+        bits = tuple(i for i in range(mask.bit_length()) if mask >> i & 1)
+        if mask < 1024:
+            self[mask] = bits
         return bits
 
 

@@ -11,13 +11,13 @@ import keyword
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 
-from tinygrad_bn.errors import ShapeError
+from tinygrad_bn.errors import GradientError, ShapeError
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.sweep import ancestors
@@ -29,13 +29,32 @@ class Trace:
     """A recorded function: its inputs, its outputs and every operation in between.
 
     ``inputs``: the traced tensors, in order; ``outputs``: what the function returned;
-    ``nodes``: operations in recording order; ``constants``: values the function closed over,
-    which the program takes as keywords. ``print(trace)`` shows the NumPy program.
+    ``nodes``: operations in recording order; ``constants``: values the function closed over, as
+    they were, which the program takes as keywords. ``print(trace)`` shows the NumPy program.
     """
 
     name: str
     inputs: tuple[Tensor, ...]
     outputs: Any
+    _values: dict[Tensor, Any] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Keep the values of what no operation made: a parameter may be assigned later."""
+        for node in self.nodes:
+            for operand, value in zip(node.inputs, node.values, strict=True):
+                if isinstance(operand, Tensor):
+                    self._keep(operand, value)
+        for given in (*self.inputs, *self._closed_over()):
+            self._values.setdefault(given, given.data)
+
+    def _keep(self, operand: Tensor, value: Any) -> None:
+        """Keep the value with which an operation ran; all must have run with the same."""
+        if operand.op is None and self._values.setdefault(operand, value) is not value:
+            raise GradientError(
+                f"trace of {self.name}: {operand.name or 'a closed-over tensor'} was assigned "
+                "between two uses, and a program has one value for it.",
+                "Assign after the last use, or use new tensors in place of assigning.",
+            )
 
     @property
     def results(self) -> list[Tensor]:
@@ -52,7 +71,7 @@ class Trace:
     def constants(self) -> dict[str, np.ndarray[Any, Any]]:
         """The closed-over values by their names in the program."""
         names = self._names()
-        return {names[n]: n.data for n in self._closed_over()}
+        return {names[n]: self._values[n] for n in self._closed_over()}
 
     def _closed_over(self) -> list[Tensor]:
         given = set(self.inputs)
@@ -113,7 +132,7 @@ class Trace:
                 f"The trace has {len(self.inputs)} inputs; {len(arrays)} given.",
                 "Pass one array for each input, or none for the recorded ones.",
             )
-        values = [np.asarray(a) for a in arrays] or [i.data for i in self.inputs]
+        values = [np.asarray(a) for a in arrays] or [self._values[i] for i in self.inputs]
         return self.compile()(*values)
 
     def __str__(self) -> str:

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 
 class Scope:
-    """A named stretch of the graph; scopes nest, and each opening is one of its own."""
+    """A named stretch of the graph; scopes nest, and each opening is one of its own.
 
-    __slots__ = ("before", "name", "parent")
+    ``composed``: whether a composition of that name opened it (``softmax``), not a user.
+    """
 
-    def __init__(self, name: str, before: State) -> None:
-        self.name, self.parent, self.before = name, before.scope, before
+    __slots__ = ("composed", "name", "opener", "parent")
+
+    def __init__(self, name: str, parent: Scope | None, opener: object, *, composed: bool) -> None:
+        self.name, self.parent, self.opener, self.composed = name, parent, opener, composed
 
     @property
     def path(self) -> tuple[Scope, ...]:
@@ -74,17 +77,22 @@ current: Callable[[], State] = _state.get
 
 @contextmanager
 def using(**changes: Any) -> Iterator[State]:
-    """Run a block under a changed state."""
-    state = replace(_state.get(), **changes)
-    token = _state.set(state)
+    """Run a block under a changed state; only what was changed is put back after it."""
+    before = _state.get()
+    state = replace(before, **changes)
+    _state.set(state)
     try:
         yield state
     finally:
-        _state.reset(token)
+        now = _state.get()
+        kept = {name: getattr(before, name) for name in changes}
+        _state.set(before if now is state else replace(now, **kept))
 
 
 class scope:  # noqa: N801  (used like a function)
     """Name a stretch of the graph, for diagrams and programs: ``with scope("encoder"): ...``.
+
+    ``composed`` marks the scopes of the package's own compositions.
 
     >>> import tinygrad_bn as tg
     >>> with tg.scope("double"):
@@ -93,23 +101,31 @@ class scope:  # noqa: N801  (used like a function)
     Scope('double')
     """
 
-    __slots__ = ("_name",)
+    __slots__ = ("_composed", "_name")
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, *, composed: bool = False) -> None:
+        self._name, self._composed = name, composed
 
     def __enter__(self) -> Scope:
         """Open the scope inside the one that is open."""
         state = _state.get()
-        opened = Scope(self._name, state)
-        _state.set(State(opened, state.recording, state.tracing, state.adjoint_of, state.replay))
+        opened = Scope(self._name, state.scope, self, composed=self._composed)
+        _in_scope(state, opened)
         return opened
 
     def __exit__(self, *exc: object) -> None:
-        """Close it. What to return to stands in the scope: one object can be opened again."""
-        opened = _state.get().scope
-        if opened is not None:
-            _state.set(opened.before)
+        """Close it, and nothing else: a generator may leave it while other blocks are open."""
+        state = _state.get()
+        here = state.scope
+        while here is not None and here.opener is not self:
+            here = here.parent
+        if here is not None:
+            _in_scope(state, here.parent)
+
+
+def _in_scope(state: State, here: Scope | None) -> None:
+    """Change the open scope alone."""
+    _state.set(State(here, state.recording, state.tracing, state.adjoint_of, state.replay))
 
 
 @contextmanager

@@ -25,12 +25,17 @@ scratch: ContextVar[dict[Any, Any]] = ContextVar("tinygrad_bn.scratch")
 """What the rules of one sweep share among themselves; it is forgotten with the sweep."""
 
 
-def tracked(roots: Iterable[Tensor]) -> set[Tensor]:
-    """Collect every tensor through which a gradient of the roots can pass, roots included."""
+def tracked(roots: Iterable[Tensor], ends: Collection[Tensor] = ()) -> set[Tensor]:
+    """Collect every tensor through which a gradient of the roots can pass, roots included.
+
+    The walk takes in the tensors ``ends`` and does not go past them.
+    """
     seen = {root for root in roots if root._requires_grad}
     stack = list(seen)
     while stack:
         node = stack.pop()
+        if node in ends:
+            continue
         inputs = node.inputs
         for i in node.wrt:
             parent = inputs[i]
@@ -69,20 +74,22 @@ def sweep(
     *,
     record: bool,
     wanted: Collection[Tensor] | None = None,
+    stop: bool = False,
 ) -> dict[Tensor, Array]:
     """Propagate cotangents of results to the leaves (or to the wanted tensors) and return them.
 
-    With ``record`` the cotangents are Tensors and the sweep is recorded; else ndarrays.
+    With ``record`` the cotangents are Tensors and the sweep is recorded; else ndarrays. With
+    ``stop`` it ends at each wanted tensor: what passes through one to another is not counted.
     Leaves that no path reaches are absent from the answer.
     """
-    order = sorted(tracked(cotangents), key=_by_index)
     targets: Collection[Tensor] = wanted or ()
+    order = sorted(tracked(cotangents, targets if stop else ()), key=_by_index)
     useful = None if wanted is None else leading_to(order, wanted)
     pending = dict(cotangents)
     token = scratch.set({})
     try:
         with np.errstate(all="ignore"):
-            (_record if record else _compute)(order, pending, targets, useful)
+            (_record if record else _compute)(order, pending, targets, useful, stop)
     finally:
         scratch.reset(token)
     return pending
@@ -93,6 +100,7 @@ def _compute(
     pending: dict[Tensor, Array],
     targets: Collection[Tensor],
     useful: Collection[Tensor] | None,
+    stop: bool,  # noqa: FBT001  (private, always passed)
 ) -> None:
     """Apply the rules of all nodes, the last recorded first, on bare arrays."""
     while order:
@@ -102,6 +110,8 @@ def _compute(
             continue
         if node._retains or node in targets:
             pending[node] = g
+            if stop and node in targets:
+                continue
         rules, inputs, values, params = node.op.rules, node.inputs, node.values, node.params
         for i in wrt:
             parent = inputs[i]
@@ -124,6 +134,7 @@ def _record(
     pending: dict[Tensor, Tensor],
     targets: Collection[Tensor],
     useful: Collection[Tensor] | None,
+    stop: bool,  # noqa: FBT001  (private, always passed)
 ) -> None:
     """Apply the rules of all nodes on tensors, recording them as adjoints of their nodes."""
     while order:
@@ -132,6 +143,8 @@ def _record(
             continue
         if node._retains or node in targets:
             pending[node] = g
+            if stop and node in targets:
+                continue
         _refuse_stale(node)
         with using(scope=node.context.scope, adjoint_of=node):
             for i in node.wrt:

@@ -97,8 +97,11 @@ class Tensor:
     @property
     def data(self) -> npt.NDArray[Any]:
         """The value as a read-only ndarray, not copied (a view, whose shape can be set)."""
-        self._data.setflags(write=False)
-        return self._data.view()
+        array = self._data
+        array.setflags(write=False)
+        if isinstance(array.base, np.ndarray):
+            array.base.setflags(write=False)
+        return array.view()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -670,7 +673,7 @@ def _restore(
     name: str | None,
 ) -> Tensor:
     tensor = kind.__new__(kind)
-    _fill(tensor, data)
+    _fill(tensor, data if data.flags.owndata else data.copy())
     tensor._requires_grad, tensor.name = requires_grad, name
     return tensor
 
@@ -678,7 +681,14 @@ def _restore(
 def _own(data: Any, dtype: npt.DTypeLike | None) -> npt.NDArray[Any]:
     """Copy data into an array of numbers or booleans, or say why that cannot be."""
     if isinstance(data, Tensor):
+        if data._requires_grad and current().recording:
+            raise GradientError(
+                "A tensor made of a tensor that requires a gradient would lose it.",
+                "Use the tensor itself; or detach() it, which says so.",
+            )
         return data._data if dtype is None else data._data.astype(dtype)
+    if isinstance(data, np.ndarray) and hasattr(data, "mask"):
+        _refuse_data(data, "its mask would be lost (fill it first: data.filled(value))")
     try:
         array = np.array(_plain(data), dtype=_numeric(dtype))
     except TinygradError:

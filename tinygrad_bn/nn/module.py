@@ -242,6 +242,11 @@ class Module:
         >>> one.weight.item()
         5.0
         """
+        if not isinstance(state, Mapping):
+            raise DTypeError(
+                f"load_state_dict of {type(self).__name__}: the state is a {type(state).__name__}.",
+                "Pass a dict of arrays by name, as state_dict() gives.",
+            )
         own = self._state()
         given = {name: as_constant(value) for name, value in state.items()}
         missing = [name for name in own if name not in given]

@@ -83,6 +83,17 @@ def warmup(then: float | Schedule, *, steps: int) -> Schedule:
     return lambda step: after(0) * (step + 1) / steps if step < steps else after(step - steps)
 
 
+class Constant:
+    """The schedule of a rate that never changes (a class, so that optimisers pickle)."""
+
+    def __init__(self, lr: float) -> None:
+        self.lr = lr
+
+    def __call__(self, step: int) -> float:  # noqa: ARG002  (it never changes)
+        """Return the rate, whatever the step."""
+        return self.lr
+
+
 def as_schedule(lr: float | Schedule) -> Schedule:
     """Return a schedule: the given one, or a constant."""
-    return lr if callable(lr) else lambda step: lr
+    return lr if callable(lr) else Constant(lr)

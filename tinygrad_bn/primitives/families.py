@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias
 
 import numpy as np
 
-from tinygrad_bn.errors import DTypeError, TinygradError
+from tinygrad_bn.errors import DTypeError, GradientError, TinygradError
 from tinygrad_bn.graph.primitive import Array, Primitive, Rule, bind, has_half, register
+from tinygrad_bn.graph.state import current
 from tinygrad_bn.graph.tensor import Tensor
 
 P = ParamSpec("P")
@@ -268,6 +269,11 @@ def static_value(value: Any) -> Any:
         return value
     if isinstance(value, list | tuple):
         return tuple(static_value(v) for v in value)
+    if isinstance(value, Tensor) and value.requires_grad and current().recording:
+        raise GradientError(
+            "A tensor that requires a gradient is given as a static parameter, which gets none.",
+            "Pass a number (item()), or use an operation that takes it as an operand.",
+        )
     if isinstance(value, Tensor | np.ndarray | np.generic):
         return static_value(value.tolist())
     return value

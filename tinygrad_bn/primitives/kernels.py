@@ -14,31 +14,56 @@ Array = Any
 Axis = int | tuple[int, ...] | None
 Shape = tuple[int, ...]
 Run = tuple[int, int, int]
+Plan = tuple[list[int], list[Run], list[int], Shape, bool]
+
+
+def memory_order(shape: Shape, strides: Shape) -> list[int]:
+    """Order the axes longer than one as NumPy's loops do: the densest in memory last.
+
+    Repeated axes (stride 0) stay behind their neighbour.
+    """
+    keys, key = [], float("inf")
+    for stride in strides:
+        key = abs(stride) or key
+        keys.append(-key)
+    return sorted((a for a, n in enumerate(shape) if n != 1), key=keys.__getitem__)
 
 
 @functools.lru_cache(maxsize=1024)
-def plan_sum(shape: Shape, axis: Axis, keepdims: bool) -> tuple[list[Run], Shape, bool]:
-    """Plan a sum: its runs of neighbouring axes, the last first, and the shape of the result.
+def plan_sum(shape: Shape, strides: Shape, axis: Axis, keepdims: bool) -> Plan:
+    """Plan a sum: the axes in memory order, its runs of neighbouring axes, the densest first.
 
     A run has sizes (outer, n, inner); ``inner`` counts what is still there behind it when the
-    later runs have been summed. The last answer: whether NumPy would add many rows one by one.
+    denser runs have been summed. Then the kept axes in their own order, the shape of the result,
+    and whether NumPy would add many rows, or many pieces of a row, one by one.
     """
-    ndim = len(shape)
-    axes = tuple(range(ndim)) if axis is None else axis
-    summed = set(np.lib.array_utils.normalize_axis_tuple(axes, ndim))
-    runs, inner, end = [], 1, ndim
+    axes = tuple(range(len(shape))) if axis is None else axis
+    summed = set(np.lib.array_utils.normalize_axis_tuple(axes, len(shape)))
+    order = memory_order(shape, strides)
+    runs, inner, end, pieces = [], 1, len(order), 1
     while end > 0:
         start = end - 1
-        while start > 0 and (start - 1 in summed) == (end - 1 in summed):
+        while start > 0 and (order[start - 1] in summed) == (order[end - 1] in summed):
             start -= 1
-        size = int(np.prod(shape[start:end]))
-        if end - 1 in summed:
-            runs.append((int(np.prod(shape[:start])), size, inner))
+        size = int(np.prod([shape[a] for a in order[start:end]]))
+        if order[end - 1] in summed:
+            runs.append((int(np.prod([shape[a] for a in order[:start]])), size, inner))
         else:
             inner *= size
+        if end == len(order) and runs:
+            pieces = count_pieces([(shape[a], strides[a]) for a in order[start:end]])
         end = start
+    back = np.argsort([a for a in order if a not in summed]).tolist()
     kept = [1 if a in summed else n for a, n in enumerate(shape) if keepdims or a not in summed]
-    return runs, tuple(kept), any(n > 32 and inner > 1 for _, n, inner in runs)
+    by_blocks = pieces > 32 or any(n > 32 and inner > 1 for _, n, inner in runs)
+    return order, runs, back, tuple(kept), by_blocks
+
+
+def count_pieces(axes: list[tuple[int, int]]) -> int:
+    """Count the pieces, each evenly spaced in memory, of axes given by (length, stride)."""
+    while len(axes) > 1 and axes[-2][1] == axes[-1][0] * axes[-1][1]:
+        axes = [*axes[:-2], (axes[-2][0] * axes[-1][0], axes[-1][1])]
+    return int(np.prod([n for n, _ in axes[:-1]]))
 
 
 def sum_rows(x: Array, block: int = 16, wide: int = 1024) -> Array:
@@ -62,7 +87,7 @@ def sums_in_blocks(x: Array, axis: Axis = None, keepdims: bool = False, **others
     """Whether ``accurate_sum`` goes by blocks, so that its bits are not those of NumPy."""
     if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or not x.size:
         return False
-    return plan_sum(x.shape, axis, keepdims)[2]
+    return plan_sum(x.shape, x.strides, axis, keepdims)[-1]
 
 
 def accurate_sum(x: Array, axis: Axis, dtype: Any, keepdims: bool) -> Array:
@@ -71,8 +96,9 @@ def accurate_sum(x: Array, axis: Axis, dtype: Any, keepdims: bool) -> Array:
         return accurate_sum(x, axis, np.float32, keepdims).astype(np.float16)
     if not sums_in_blocks(x, axis, keepdims):
         return np.sum(x, axis=axis, dtype=dtype, keepdims=keepdims)
-    runs, shape, _ = plan_sum(x.shape, axis, keepdims)
-    total = np.ascontiguousarray(x, dtype=dtype)
+    order, runs, back, shape, _ = plan_sum(x.shape, x.strides, axis, keepdims)
+    dense = np.squeeze(x, axis=tuple(a for a, n in enumerate(x.shape) if n == 1))
+    total = np.ascontiguousarray(x.transpose(order), dtype=dtype)
     for outer, n, inner in runs:
         rows = total.reshape(outer, n, inner)
         total = sum_rows(rows) if inner > 1 else np.add.reduce(rows, axis=1)

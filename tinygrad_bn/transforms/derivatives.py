@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
-from tinygrad_bn.graph.containers import flatten
+from tinygrad_bn.graph.containers import aligned
 from tinygrad_bn.graph.namespaces import tensors
 from tinygrad_bn.graph.state import using
-from tinygrad_bn.graph.tensor import Tensor, as_constant, leaf
+from tinygrad_bn.graph.tensor import Tensor, leaf
 from tinygrad_bn.transforms.lifting import (
     Lifted,
     call,
@@ -135,27 +135,21 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Call
 def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
     """Compute ``function(*primals)`` and the map from cotangents of its result to gradients.
 
-    Returns ``(y, pull)``; ``pull(v)`` takes a cotangent with the structure of ``y`` and returns
-    a tuple with one gradient for each primal. It can be called again and again.
+    Returns ``(y, pull)``; ``pull(v)`` takes a cotangent with the structure of ``y`` (matched by
+    keys) and returns a tuple with one gradient for each primal. It can be called again and again.
 
     >>> y, pull = vjp(lambda a, b: a * b, 2.0, 5.0)
     >>> y, pull(1.0)
     (Tensor(10.), (Tensor(5.), Tensor(2.)))
     """
     replaced, lifted = _lift_arguments(function, primals, range(len(primals)))
-    result, live, _ = call_for_tensors(function, replaced)
+    result, live, paths, _ = call_for_tensors(function, replaced)
     leaves = [x for one in lifted for x in one.leaves]
     record = outside(live, leaves)
 
     def pull_back(cotangent: Any) -> tuple[Any, ...]:
         """Sweep a cotangent of the result back to the primals."""
-        given, _, _ = flatten(as_constant(cotangent) if isinstance(result, Tensor) else cotangent)
-        if len(given) != len(live):
-            raise ShapeError(
-                f"The result of {name_of(function)} has {len(live)} tensors, the cotangent "
-                f"{len(given)}.",
-                "Pass a cotangent with the structure of the result.",
-            )
+        given = aligned(cotangent, paths, f"vjp of {name_of(function)}: the cotangent")
         seeds: dict[Tensor, Tensor] = {}
         for r, value in zip(live, given, strict=True):
             g = cotangent_for(r, value)
@@ -172,22 +166,17 @@ def jvp(
 ) -> tuple[Any, Any]:
     """Compute ``function(*primals)`` and its derivative in the direction ``tangents``.
 
-    Returns ``(y, ydot)`` of one structure. The cost is two reverse sweeps.
+    ``tangents`` has the structure of ``primals``, matched by keys. Returns ``(y, ydot)`` of one
+    structure. The cost is two reverse sweeps.
 
     >>> jvp(lambda x: x**2, (3.0,), (1.0,))
     (Tensor(9.), Tensor(6.))
     """
     _refuse_bare("jvp", function, primals, tangents)
     replaced, lifted = _lift_arguments(function, primals, range(len(primals)))
-    result, live, rebuild = call_for_tensors(function, replaced)
+    result, live, _, rebuild = call_for_tensors(function, replaced)
     leaves = [x for one in lifted for x in one.leaves]
-    directions = [t for tangent in tangents for t in flatten(_promoted(tangent))[0]]
-    if len(directions) != len(leaves):
-        raise ShapeError(
-            f"jvp of {name_of(function)}: {len(leaves)} primals, {len(directions)} tangents.",
-            "Pass tangents with the structure of the primals.",
-        )
-    velocities = [cotangent_for(x, t) for x, t in zip(leaves, directions, strict=True)]
+    velocities = _velocities(function, lifted, tangents)
     joined = outside(live, leaves) or any(v._requires_grad for v in velocities)
     dummies = [leaf(np.zeros(r.shape, r.dtype), requires_grad=True) for r in live]
     seeds: dict[Tensor, Tensor] = {}
@@ -204,18 +193,33 @@ def jvp(
     return settle(result, recorded=joined), settle(derivative, recorded=joined)
 
 
-def _promoted(tangent: Any) -> Any:
-    """Let an int stand for a float where a direction is given."""
-    return float(tangent) if isinstance(tangent, int) else tangent
+def _velocities(
+    function: Callable[..., Any], lifted: Sequence[Lifted], tangents: Sequence[Any]
+) -> list[Tensor]:
+    """Bring tangents into the order of the primals' leaves, each of its leaf's shape and dtype."""
+    if len(tangents) != len(lifted):
+        raise ShapeError(
+            f"jvp of {name_of(function)}: {len(lifted)} primals, {len(tangents)} tangents.",
+            "Pass one tangent for each primal.",
+        )
+    return [
+        cotangent_for(x, t)
+        for i, (one, tangent) in enumerate(zip(lifted, tangents, strict=True))
+        for x, t in zip(
+            one.leaves,
+            aligned(tangent, one.paths, f"jvp of {name_of(function)}: tangent {i}"),
+            strict=True,
+        )
+    ]
 
 
 def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """Return a function that computes the Jacobian, by one reverse sweep per output element.
 
     For a result of shape S and an argument of shape T the Jacobian has shape (*S, *T); for
-    containers, every leaf of the argument is replaced by its Jacobian.
+    containers (a list is one), every leaf of the argument is replaced by its Jacobian.
 
-    >>> jacobian(lambda x: x**2)([1.0, 3.0])
+    >>> jacobian(lambda x: x**2)(np.array([1.0, 3.0]))
     Tensor([[2., 0.],
             [0., 6.]])
     """
@@ -224,8 +228,7 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
     @functools.wraps(function)
     def differentiated(*arguments: Any, **keywords: Any) -> Any:
         """Call the function on fresh leaves and sweep back."""
-        listed = [np.asarray(a) if _is_numbers(a) else a for a in arguments]
-        replaced, lifted = _lift_arguments(function, listed, argnums)
+        replaced, lifted = _lift_arguments(function, arguments, argnums)
         result = call(functools.partial(function, **keywords), replaced)
         if not isinstance(result, Tensor):
             raise GradientError(
@@ -239,11 +242,6 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
         return _as_asked([o.rebuild([next(stacked) for _ in o.leaves]) for o in lifted], argnums)
 
     return differentiated
-
-
-def _is_numbers(value: Any) -> bool:
-    """Whether an argument is a list of numbers, which stands for an array."""
-    return isinstance(value, list) and all(isinstance(v, float | list) for v in value)
 
 
 def _units(result: Tensor) -> list[Any]:
@@ -262,7 +260,7 @@ def hessian(function: Callable[..., Any], argnums: int = 0) -> Callable[..., Any
 
     For an argument of one tensor; use ``hvp`` for containers and for many elements.
 
-    >>> hessian(lambda x: x[0] ** 2 * x[1])([1.0, 3.0])
+    >>> hessian(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 3.0]))
     Tensor([[6., 2.],
             [2., 0.]])
     """
@@ -275,12 +273,10 @@ def hvp(function: Callable[..., Any], primals: Sequence[Any], vectors: Sequence[
     ``vectors`` has the structure of ``primals``; so has the answer (a tuple), or one tensor
     where there is one primal.
 
-    >>> hvp(lambda x: (x**3).sum(), ([1.0, 2.0],), ([1.0, 0.0],))
+    >>> hvp(lambda x: (x**3).sum(), (np.array([1.0, 2.0]),), (np.array([1.0, 0.0]),))
     Tensor([6., 0.])
     """
     _refuse_bare("hvp", function, primals, vectors)
-    listed = [np.asarray(a) if _is_numbers(a) else a for a in primals]
-    directions = [np.asarray(a) if _is_numbers(a) else a for a in vectors]
-    gradient = grad(function, tuple(range(len(listed))))
-    product = jvp(gradient, listed, directions)[1]
-    return product[0] if len(listed) == 1 else product
+    gradient = grad(function, tuple(range(len(primals))))
+    product = jvp(gradient, primals, vectors)[1]
+    return product[0] if len(primals) == 1 else product

@@ -20,10 +20,11 @@ from tinygrad_bn.graph.tensor import Tensor, as_constant, leaf
 
 
 class Lifted(NamedTuple):
-    """An argument whose leaves became fresh tensors."""
+    """An argument or a result whose leaves became tensors: fresh ones for an argument."""
 
     tree: Any
     leaves: list[Tensor]
+    paths: list[str]
     rebuild: Rebuild
 
 
@@ -62,7 +63,7 @@ def lift(argument: Any, label: str) -> Lifted:
             "Pass a tensor, an array, a float, or a dict, list, tuple or module of them.",
         )
     new = [fresh(value, label + path) for value, path in zip(leaves, paths, strict=True)]
-    return Lifted(rebuild(new), new, rebuild)
+    return Lifted(rebuild(new), new, paths, rebuild)
 
 
 def call(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
@@ -73,14 +74,11 @@ def call(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
 
 def call_for_tensors(
     function: Callable[..., Any], arguments: Sequence[Any]
-) -> tuple[Any, list[Tensor], Rebuild]:
-    """Call a function; constants in its result (arrays, floats) become tensors.
-
-    Returns the result, its tensors, and the function that builds a like container.
-    """
-    leaves, _, rebuild = flatten(call(function, arguments))
+) -> Lifted:
+    """Call a function; constants in its result (arrays, floats) become tensors."""
+    leaves, paths, rebuild = flatten(call(function, arguments))
     results = [as_constant(x) for x in leaves]
-    return rebuild(results), results, rebuild
+    return Lifted(rebuild(results), results, paths, rebuild)
 
 
 def scalar(result: Any, function: Callable[..., Any]) -> Tensor:

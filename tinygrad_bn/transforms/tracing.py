@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from tinygrad_bn.errors import DTypeError
-from tinygrad_bn.graph.containers import flatten, map_leaves
+from tinygrad_bn.graph.containers import flatten, is_weak, map_leaves
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.tensor import Tensor, as_constant, leaf
@@ -17,7 +19,9 @@ def trace(function: Callable[..., Any], *arguments: Any) -> Trace:
     """Run a function once and return the graph of all that it did.
 
     ``arguments``: tensors, arrays, floats or containers of them; what else there is stays as it
-    is. Values steer Python's ``if`` and ``for`` as they do in this run. The trace prints as a
+    is. A Python float becomes an input of the dtype that it takes on among the floating-point
+    arguments, so that it does not change theirs. The trace keeps the values that the function
+    closed over, whatever is assigned later. Values steer Python's ``if`` and ``for`` as they do in this run. The trace prints as a
     NumPy program, draws with ``viz.graph``, and gradients trace like any function.
 
     >>> print(trace(lambda x: 2 * x, 3.0))
@@ -34,11 +38,12 @@ def trace(function: Callable[..., Any], *arguments: Any) -> Trace:
             "Pass the function and its arguments: trace(f, x), not trace(f(x)).",
         )
     labels = argument_names(function, len(arguments))
+    parts = [flatten(argument) for argument in arguments]
+    kinds = _dtypes(leaf for leaves, _, _ in parts for leaf in leaves)
     inputs: list[Tensor] = []
     lifted = []
-    for label, argument in zip(labels, arguments, strict=True):
-        leaves, paths, rebuild = flatten(argument)
-        new = [_input(value, label + path) for value, path in zip(leaves, paths, strict=True)]
+    for label, (leaves, paths, rebuild) in zip(labels, parts, strict=True):
+        new = [_input(v, label + path, kinds) for v, path in zip(leaves, paths, strict=True)]
         inputs += new
         lifted.append(rebuild(new))
     with using(tracing=True):
@@ -47,8 +52,16 @@ def trace(function: Callable[..., Any], *arguments: Any) -> Trace:
     return Trace(name if name.isidentifier() else "f", tuple(inputs), outputs)
 
 
-def _input(value: Any, label: str) -> Tensor:
+def _dtypes(leaves: Iterable[Any]) -> list[np.dtype[Any]]:
+    """List the floating-point dtypes of the arrays and tensors among leaves."""
+    found = [leaf.dtype for leaf in leaves if not is_weak(leaf)]
+    return [dtype for dtype in found if dtype.kind in "fc"]
+
+
+def _input(value: Any, label: str, kinds: Sequence[np.dtype[Any]]) -> Tensor:
     """Make a traced input: a leaf of its own identity, named like the argument."""
+    if is_weak(value) and kinds:
+        value = np.asarray(value, np.result_type(value, *kinds))
     origin = as_constant(value)
     new = leaf(origin._data, requires_grad=origin._requires_grad)
     new.name = origin.name or label
