@@ -146,11 +146,13 @@ def test_an_array_is_copied_each_time_it_meets_a_tensor():
     assert (x * constant).inputs[1] is constant
 
 
-def test_a_list_is_a_container_to_grad_and_an_array_to_jacobian():
+def test_a_list_is_a_container():
     slopes = tg.grad(lambda pair: pair[0] * pair[1])([2.0, 5.0])
     assert isinstance(slopes, list)
     assert slopes == [5.0, 2.0]
-    assert tg.jacobian(lambda x: x**2)([2.0, 5.0]).shape == (2, 2)
+    slopes = tg.jacobian(lambda pair: pair[0] * pair[1])([2.0, 5.0])
+    assert isinstance(slopes, list)
+    assert tg.jacobian(lambda x: x**2)(np.array([2.0, 5.0])).shape == (2, 2)
 
 
 def test_a_deep_copy_is_detached():
@@ -227,6 +229,15 @@ def test_the_second_derivative_of_a_kink_is_zero():
     assert tg.grad(tg.grad(tg.abs))(0.0).item() == 0.0
 
 
+def test_a_warning_of_numpy_names_a_line_of_this_package():
+    with pytest.warns(RuntimeWarning, match="invalid value encountered in log") as caught:
+        tg.log(-1.0)
+    assert caught[0].filename.endswith("primitive.py")
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError) as raised:
+        tg.log(-1.0)
+    assert any(entry.path.name == "test_footguns.py" for entry in raised.traceback)
+
+
 def test_the_sweep_is_silent_about_nan():
     x = leaf(0.0)
     y = tg.sqrt(x) * 0.0
@@ -269,19 +280,6 @@ def test_jacobian_sweeps_once_for_each_element_of_the_result():
     assert len(sweeps) == 5
 
 
-def test_checkpoint_computes_again_for_each_output():
-    calls = []
-
-    def pair(x):
-        calls.append(1)
-        return x * 2, x * 3
-
-    a, b = tg.checkpoint(pair)(leaf([1.0, 2.0]))
-    assert len(calls) == 1
-    (a + b).sum().backward()
-    assert len(calls) == 3
-
-
 # transforms
 
 
@@ -311,7 +309,7 @@ def test_checkpoint_refuses_to_compute_other_values_again():
         tg.grad(noisy)(np.ones(20))
 
 
-def test_a_custom_rule_gives_no_gradient_to_what_it_closes_over():
+def test_a_custom_rule_may_not_close_over_a_parameter():
     x, w = leaf(3.0), leaf(2.0)
     with restored():
 
@@ -319,9 +317,8 @@ def test_a_custom_rule_gives_no_gradient_to_what_it_closes_over():
         def scaled(x):
             return x * w
 
-        scaled(x).backward()
-    assert x.grad.item() == 2.0
-    assert w.grad is None
+        with pytest.raises(GradientError, match="closes over a tensor that requires a gradient"):
+            scaled(x)
 
 
 def test_the_program_of_a_custom_rule_calls_it_by_name():
@@ -333,7 +330,7 @@ def test_the_program_of_a_custom_rule_calls_it_by_name():
 
         made = tg.trace(doubled, 3.0)
     assert "v1 = doubled(x)" in str(made)
-    assert "def doubled" not in str(made)
+    assert "def doubled(" not in str(made)
     assert made.run(4.0) == 8.0  # run brings it along
 
 

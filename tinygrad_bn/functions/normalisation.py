@@ -77,6 +77,8 @@ def _fitted(value: Tensor, shape: tuple[int, ...], ndim: int, what: str) -> Tens
     """Give a parameter of the kept axes its place among all axes."""
     kept = tuple(n for n in shape if n != -1)
     full = tuple(1 if n == -1 else n for n in shape)
+    if full == (1,) * (ndim - value.ndim) + value.shape:
+        return value
     if value.shape == kept and value.ndim != ndim:
         return reshape(value, full)
     aligned = (1,) * (ndim - value.ndim) + value.shape

@@ -89,7 +89,8 @@ def sweep(
     token = scratch.set({})
     try:
         with np.errstate(all="ignore"):
-            (_record if record else _compute)(order, pending, targets, useful, stop)
+            walk = _record if record else _compute
+            walk(order, pending, targets, useful, stop=stop)
     finally:
         scratch.reset(token)
     return pending
@@ -100,7 +101,8 @@ def _compute(
     pending: dict[Tensor, Array],
     targets: Collection[Tensor],
     useful: Collection[Tensor] | None,
-    stop: bool,  # noqa: FBT001  (private, always passed)
+    *,
+    stop: bool,
 ) -> None:
     """Apply the rules of all nodes, the last recorded first, on bare arrays."""
     while order:
@@ -134,7 +136,8 @@ def _record(
     pending: dict[Tensor, Tensor],
     targets: Collection[Tensor],
     useful: Collection[Tensor] | None,
-    stop: bool,  # noqa: FBT001  (private, always passed)
+    *,
+    stop: bool,
 ) -> None:
     """Apply the rules of all nodes on tensors, recording them as adjoints of their nodes."""
     while order:
@@ -195,10 +198,12 @@ def unbroadcast(xp: Any, g: Array, shape: tuple[int, ...]) -> Array:
     lead = g.ndim - len(shape)
     if lead < 0:
         return xp.broadcast_to(g, shape)
-    axes = (*range(lead), *(lead + i for i, n in enumerate(shape) if n == 1))
+    if lead:
+        g = xp.sum(g, axis=tuple(range(lead)))
+    axes = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
     if axes:
         g = xp.sum(g, axis=axes, keepdims=True)
-    return xp.reshape(g, shape) if g.shape[lead:] == shape else xp.broadcast_to(g, shape)
+    return g if g.shape == shape else xp.broadcast_to(g, shape)
 
 
 def seed(root: Tensor, gradient: Operand | None) -> Tensor:

@@ -156,10 +156,15 @@ def _einsum_operand(
 def einsum(*operands: Array, subscripts: str) -> Array:
     """Sum of products in Einstein's notation, as ``numpy.einsum``: ``einsum("ij,jk->ik", x, y)``.
 
+    float16 is summed in float32.
+
     >>> einsum("ij->j", [[1.0, 2.0], [3.0, 4.0]])
     Tensor([4., 6.])
     """
-    return np.einsum(subscripts, *operands, optimize=len(operands) > 2)
+    half = np.result_type(*operands) == np.float16
+    wide: Any = {"dtype": np.float32} if half else {}
+    product = np.einsum(subscripts, *operands, optimize=len(operands) > 2, **wide)
+    return product.astype(np.float16) if half else product
 
 
 def _tensordot_subscripts(xp: Any, x: Array, y: Array, axes: Any) -> tuple[str, str, str]:

@@ -15,6 +15,7 @@ from tinygrad_bn.errors import BoundsError, DTypeError, ShapeError
 from tinygrad_bn.graph.primitive import Array
 from tinygrad_bn.graph.tensor import Tensor, as_constant
 from tinygrad_bn.primitives.families import Leading, indexing
+from tinygrad_bn.primitives.kernels import add_in_place
 
 Template: TypeAlias = tuple[Any, ...]
 Shape: TypeAlias = tuple[int, ...]
@@ -119,9 +120,8 @@ def scatter_add(x: Array, *arrays: Array, index: Template, shape: Shape) -> Arra
     """Zeros of ``shape`` with ``x`` added at a place: the adjoint of reading that place."""
     total = np.zeros(shape, x.dtype)
     if arrays:
-        np.add.at(total, join_index(index, arrays), x)
-    else:
-        total[join_index(index, ())] = x
+        return add_in_place(total, join_index(index, arrays), x)
+    total[join_index(index, ())] = x
     return total
 
 
@@ -185,8 +185,7 @@ def scatter_along_axis(x: Array, indices: Array, /, *, shape: Shape, axis: int) 
     total = np.zeros(shape, x.dtype)
     place = list(np.ogrid[tuple(slice(n) for n in shape)])
     place[axis] = indices
-    np.add.at(total, tuple(place), x)
-    return total
+    return add_in_place(total, tuple(place), x)
 
 
 # functional updates ------------------------------------------------------------------------------
@@ -272,15 +271,14 @@ def index_set(x: Array, value: Array, *arrays: Array, index: Template) -> Array:
 )
 def index_add(x: Array, value: Array, *arrays: Array, index: Template) -> Array:
     """``x`` with a value added at a place; repeated indices add up (``x.at[i].add``)."""
-    result = x.copy()
-    np.add.at(result, join_index(index, arrays), value)
-    return result
+    return add_in_place(x.copy(), join_index(index, arrays), value)
 
 
 def _share(
-    xp: Any, out: Array, x: Array, v: Array, key: tuple[Any, ...], dtype: Any
+    xp: Any, g: Array, out: Array, x: Array, v: Array, key: tuple[Any, ...]
 ) -> tuple[Array, Array, Array]:
     """Who attains the extremum: the old elements, the new values, and how many share it."""
+    dtype = np.promote_types(g.dtype, np.float32)
     old = xp.astype(x == out, dtype)
     place = xp.getitem(out, key)
     new = xp.astype(xp.broadcast_to(v == place, place.shape), dtype)
@@ -290,7 +288,7 @@ def _share(
 def _extreme_rest(
     xp: Any, g: Array, out: Array, x: Array, v: Array, *arrays: Array, index: Template
 ) -> Array:
-    old, _, count = _share(xp, out, x, v, join_index(index, arrays), g.dtype)
+    old, _, count = _share(xp, g, out, x, v, join_index(index, arrays))
     return g * old / count
 
 
@@ -298,7 +296,7 @@ def _extreme_value(
     xp: Any, g: Array, out: Array, x: Array, v: Array, *arrays: Array, index: Template
 ) -> Array:
     key = join_index(index, arrays)
-    _, new, count = _share(xp, out, x, v, key, g.dtype)
+    _, new, count = _share(xp, g, out, x, v, key)
     return xp.getitem(g / count, key) * new
 
 

@@ -14,7 +14,7 @@ Array = Any
 Axis = int | tuple[int, ...] | None
 Shape = tuple[int, ...]
 Run = tuple[int, int, int]
-Plan = tuple[list[int], list[Run], list[int], Shape, bool]
+Plan = tuple[list[int], list[Run], Shape, list[int], Shape, bool]
 
 
 def memory_order(shape: Shape, strides: Shape) -> list[int]:
@@ -34,8 +34,9 @@ def plan_sum(shape: Shape, strides: Shape, axis: Axis, keepdims: bool) -> Plan:
     """Plan a sum: the axes in memory order, its runs of neighbouring axes, the densest first.
 
     A run has sizes (outer, n, inner); ``inner`` counts what is still there behind it when the
-    denser runs have been summed. Then the kept axes in their own order, the shape of the result,
-    and whether NumPy would add many rows, or many pieces of a row, one by one.
+    denser runs have been summed. Then the lengths of the kept axes, how to put these back in
+    their own order, the shape of the result, and whether NumPy would add many rows, or many
+    pieces of a row, one by one.
     """
     axes = tuple(range(len(shape))) if axis is None else axis
     summed = set(np.lib.array_utils.normalize_axis_tuple(axes, len(shape)))
@@ -53,10 +54,12 @@ def plan_sum(shape: Shape, strides: Shape, axis: Axis, keepdims: bool) -> Plan:
         if end == len(order) and runs:
             pieces = count_pieces([(shape[a], strides[a]) for a in order[start:end]])
         end = start
-    back = np.argsort([a for a in order if a not in summed]).tolist()
-    kept = [1 if a in summed else n for a, n in enumerate(shape) if keepdims or a not in summed]
+    kept = [a for a in order if a not in summed]
+    left = [1 if a in summed else n for a, n in enumerate(shape) if keepdims or a not in summed]
     by_blocks = pieces > 32 or any(n > 32 and inner > 1 for _, n, inner in runs)
-    return order, runs, back, tuple(kept), by_blocks
+    order = [a for a, n in enumerate(shape) if n == 1] + order
+    back = np.argsort(kept).tolist()
+    return order, runs, tuple(shape[a] for a in kept), back, tuple(left), by_blocks
 
 
 def count_pieces(axes: list[tuple[int, int]]) -> int:
@@ -90,16 +93,22 @@ def sums_in_blocks(x: Array, axis: Axis = None, keepdims: bool = False, **others
     return plan_sum(x.shape, x.strides, axis, keepdims)[-1]
 
 
+def add_in_place(total: Array, key: Any, values: Array) -> Array:
+    """Add values at places, repeated ones too, as ``np.add.at``; float16 in float32."""
+    wide = total.astype(np.float32) if total.dtype == np.float16 else total
+    np.add.at(wide, key, values)
+    return wide.astype(total.dtype, copy=False)
+
+
 def accurate_sum(x: Array, axis: Axis, dtype: Any, keepdims: bool) -> Array:
     """Sum along axes; float16 in float32, and by blocks where NumPy's order would lose digits."""
     if dtype is None and getattr(x, "dtype", None) == np.float16:
         return accurate_sum(x, axis, np.float32, keepdims).astype(np.float16)
     if not sums_in_blocks(x, axis, keepdims):
         return np.sum(x, axis=axis, dtype=dtype, keepdims=keepdims)
-    order, runs, back, shape, _ = plan_sum(x.shape, x.strides, axis, keepdims)
-    dense = np.squeeze(x, axis=tuple(a for a, n in enumerate(x.shape) if n == 1))
+    order, runs, kept, back, shape, _ = plan_sum(x.shape, x.strides, axis, keepdims)
     total = np.ascontiguousarray(x.transpose(order), dtype=dtype)
     for outer, n, inner in runs:
         rows = total.reshape(outer, n, inner)
         total = sum_rows(rows) if inner > 1 else np.add.reduce(rows, axis=1)
-    return total.reshape(shape)
+    return total.reshape(kept).transpose(back).reshape(shape)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_bn.graph.primitive import Array
+from tinygrad_bn.graph.sweep import scratch
 from tinygrad_bn.primitives.families import Each, movement
 
 Shape: TypeAlias = tuple[int, ...]
@@ -180,14 +182,22 @@ def tile(x: Array, /, repetitions: int | Shape) -> Array:
     return np.tile(x, repetitions)
 
 
+def _borders(out: Array, xs: Sequence[Array], axis: int | None) -> list[int]:
+    """Where the operands begin in the result, and its end; computed once for all of a sweep."""
+    shared = scratch.get({})
+    _, borders = shared.get(id(out), (out, []))
+    if not borders:
+        lengths = (x.size if axis is None else x.shape[axis] for x in xs)
+        borders += [0, *itertools.accumulate(lengths)]
+        shared[id(out)] = out, borders
+    return borders
+
+
 def _concat_part(i: int, xp: Any, g: Array, out: Array, *xs: Array, axis: int | None) -> Array:
+    start, stop = _borders(out, xs, axis)[i : i + 2]
     if axis is None:
-        start = sum(x.size for x in xs[:i])
-        return xp.reshape(g[start : start + xs[i].size], shape=xs[i].shape)
-    axis %= g.ndim
-    start = sum(x.shape[axis] for x in xs[:i])
-    stop = start + xs[i].shape[axis]
-    return g[(*(slice(None),) * axis, slice(start, stop))]
+        return xp.reshape(g[start:stop], shape=xs[i].shape)
+    return g[(*(slice(None),) * (axis % g.ndim), slice(start, stop))]
 
 
 def _sequence(arrays: Sequence[Array], /, *, axis: int | None = 0) -> Any:
@@ -323,7 +333,8 @@ def overlap_add(x: Array, /, *, shape: Shape, stride: Shape, dilation: Shape) ->
     """Add windows (..., *positions, *window) up in place: the adjoint of ``sliding_windows``."""
     k = len(shape)
     positions, window = x.shape[-2 * k : -k], x.shape[-k:]
-    total = np.zeros((*x.shape[: -2 * k], *shape), x.dtype)
+    wide = np.float32 if x.dtype == np.float16 else x.dtype
+    total = np.zeros((*x.shape[: -2 * k], *shape), wide)
     for offset in np.ndindex(*window):
         place = tuple(
             slice(o * d, o * d + (n - 1) * s + 1, s)
@@ -331,4 +342,4 @@ def overlap_add(x: Array, /, *, shape: Shape, stride: Shape, dilation: Shape) ->
         )
         key: Any = (..., *place)
         total[key] += x[(..., *offset)]
-    return total
+    return total.astype(x.dtype, copy=False)

@@ -6,6 +6,7 @@ float16 sums are accumulated in float32.
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -97,7 +98,8 @@ def _prod_rule(
     order = (*(a for a in range(x.ndim) if a not in last), *last)
     moved = xp.permute_dims(x, axes=order)
     lead = moved.shape[: x.ndim - len(last)]
-    others = xp.reshape(_others(xp, xp.reshape(moved, shape=(*lead, -1))), shape=moved.shape)
+    rows = xp.reshape(moved, shape=(*lead, math.prod(moved.shape[len(lead) :])))
+    others = xp.reshape(_others(xp, rows), shape=moved.shape)
     inverse = tuple(int(i) for i in np.argsort(order))
     return spread(xp, g, x, axis, keepdims) * xp.permute_dims(others, axes=inverse)
 
@@ -114,8 +116,12 @@ def prod(x: Array, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = 
 
 
 def _tied(xp: Any, g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
-    """Share a cotangent equally among the elements that attain the extremum."""
-    hit = xp.astype(x == restore(xp, out, x, axis, keepdims), g.dtype)
+    """Share a cotangent equally among the elements that attain the extremum.
+
+    float16 could not count them: they are counted at least in float32.
+    """
+    wide = np.promote_types(g.dtype, np.float32)
+    hit = xp.astype(x == restore(xp, out, x, axis, keepdims), wide)
     share = restore(xp, g, x, axis, keepdims) / xp.sum(hit, axis=axis, keepdims=True)
     return share * hit
 
@@ -125,7 +131,8 @@ def _top_gap(x: Array, axis: Axis = None, keepdims: bool = False, sign: int = -1
     axes = tuple(range(x.ndim)) if axis is None else axis
     axes = (axes,) if isinstance(axes, int) else axes
     rows = np.moveaxis(x, axes, range(-len(axes), 0))
-    rows = np.sort(sign * rows.reshape(*rows.shape[: x.ndim - len(axes)], -1), axis=-1)
+    lead = rows.shape[: x.ndim - len(axes)]
+    rows = np.sort(sign * rows.reshape(*lead, math.prod(rows.shape[len(lead) :])), axis=-1)
     return rows[..., 1] - rows[..., 0] if rows.shape[-1] > 1 else np.inf
 
 

@@ -72,9 +72,7 @@ def call(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
         return function(*arguments)
 
 
-def call_for_tensors(
-    function: Callable[..., Any], arguments: Sequence[Any]
-) -> Lifted:
+def call_for_tensors(function: Callable[..., Any], arguments: Sequence[Any]) -> Lifted:
     """Call a function; constants in its result (arrays, floats) become tensors."""
     leaves, paths, rebuild = flatten(call(function, arguments))
     results = [as_constant(x) for x in leaves]

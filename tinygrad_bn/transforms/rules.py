@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygrad_bn.errors import DTypeError, GradientError
-from tinygrad_bn.graph.containers import flatten
+from tinygrad_bn.errors import DTypeError, GradientError, TinygradError
+from tinygrad_bn.graph.containers import flatten, is_weak
 from tinygrad_bn.graph.namespaces import tensors
-from tinygrad_bn.graph.primitive import Primitive, Rule, bind
+from tinygrad_bn.graph.primitive import Array, Primitive, Rule, bind
 from tinygrad_bn.graph.state import Replay, current, using
-from tinygrad_bn.graph.sweep import scratch, sweep
+from tinygrad_bn.graph.sweep import scratch, sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor, as_constant, leaf
-from tinygrad_bn.primitives.families import Case, Each, Row, primitive
+from tinygrad_bn.primitives.families import Case, Each, Leading, Row, primitive
 from tinygrad_bn.transforms.lifting import call, name_of
 
 
@@ -30,11 +31,12 @@ def custom_rule(
 ) -> Row:
     """Decorate a function of tensors to use the given derivative instead of the derived one.
 
-    ``vjp``: one rule per operand, ``rule(xp, g, out, *operands, **params)`` with operations of
-    ``xp``, so that it can be differentiated again. Operands are the parameters annotated
-    ``Array`` (if none is: the positional ones without default), the others are static. The
-    function becomes a row of the table: the derived tests run it on ``cases`` (by default on
-    operands of shape (2, 3)) as they run the built-in ones.
+    ``vjp``: one rule per operand (None: no gradient), ``rule(xp, g, out, *operands, **params)``
+    with operations of ``xp``, so that it can be differentiated again. Operands are the parameters
+    annotated ``Array`` (if none is: the positional ones without default), the others are static.
+    What needs a gradient must be an operand: a function that closes over a tensor with one raises
+    GradientError. It becomes a row of the table: the derived tests run it on ``cases`` (by
+    default on operands of shape (2, 3)) as they run the built-in ones.
 
     >>> @custom_rule(vjp=lambda xp, g, out, x: g * (1 - xp.exp(-out)))
     ... def my_softplus(x):
@@ -47,23 +49,19 @@ def custom_rule(
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Tensor]:
         """Make the function a row with the given rules."""
+        rules = _one_for_each(function, vjp)
 
         @functools.wraps(function)
         def kernel(*values: Any, **params: Any) -> Any:
             """Compute on ndarrays what the function computes on tensors."""
             operands = _as_tensors(values)
-            with using(recording=False, tracing=False):
+            with using(recording=True, tracing=False):
                 result = function(*operands, **params)
-            if not isinstance(result, Tensor):
-                raise DTypeError(
-                    f"{name_of(function)} returned a {type(result).__name__}.",
-                    "A function with a custom rule returns one tensor.",
-                )
-            return result._data
+            return _checked(function, result)._data
 
         row: Row = primitive(
             "custom",
-            vjp=vjp,
+            vjp=rules,
             cases=cases,
             domain=domain,
             margin=margin,
@@ -74,6 +72,53 @@ def custom_rule(
         return row(kernel)
 
     return decorate
+
+
+def _one_for_each(function: Callable[..., Any], vjp: Any) -> Any:
+    """Return the rules, if there is one for each operand of a function that is not a row yet."""
+    name = name_of(function)
+    if getattr(tensors, name, None) is function:
+        raise TinygradError(
+            f"The function {name!r} exists already.", "Define a function of another name."
+        )
+    if isinstance(vjp, Each | Leading):
+        return vjp
+    rules = (vjp,) if callable(vjp) else tuple(vjp)
+    count = _operands(function)
+    if len(rules) != count:
+        operands = "any number of" if count is None else count
+        raise DTypeError(
+            f"{name} has {operands} operands, and vjp has {len(rules)} rules.",
+            "Give one rule for each operand, None for one without a gradient.",
+        )
+    return rules
+
+
+def _operands(function: Callable[..., Any]) -> int | None:
+    """Count the operands of a function as its row will; None if it takes any number."""
+    parameters = inspect.signature(function).parameters.values()
+    arrays = [p for p in parameters if p.annotation in ("Array", "tg.Array", Array)]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    arrays = arrays or [p for p in parameters if p.kind in positional and p.default is p.empty]
+    return None if any(p.kind is p.VAR_POSITIONAL for p in arrays) else len(arrays)
+
+
+def _checked(function: Callable[..., Any], result: Any) -> Tensor:
+    """Return what a custom rule's function gave, if it is one tensor of the operands alone."""
+    if not isinstance(result, Tensor):
+        raise DTypeError(
+            f"{name_of(function)} returned a {type(result).__name__}.",
+            "A function with a custom rule returns one tensor.",
+        )
+    if result._requires_grad:
+        closed = [x for x in tracked([result]) if x.op is None]
+        named = next((x.name for x in closed if x.name), "a tensor")
+        raise GradientError(
+            f"{name_of(function)} closes over {named} that requires a gradient, which its custom "
+            "rule does not give.",
+            "Pass it as an operand with a rule of its own, or close over its detach().",
+        )
+    return result
 
 
 def _as_tensors(values: Sequence[Any]) -> list[Any]:
@@ -94,7 +139,8 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Memory for time. What the function draws at random is drawn once; running statistics are
     updated once, however often it is computed again. The function takes and returns tensors or
-    containers of them, and may close over parameters. Works at every order.
+    containers of them, by position or keyword, and may close over parameters; Python numbers
+    stay numbers, without a gradient. Works at every order.
 
     >>> from tinygrad_bn.transforms.derivatives import grad
     >>> grad(checkpoint(lambda x: (x * x).sum()))(np.array([1.0, 2.0]))
@@ -102,12 +148,12 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @functools.wraps(function)
-    def checkpointed(*arguments: Any) -> Any:
+    def checkpointed(*arguments: Any, **keywords: Any) -> Any:
         """Run now, keep the inputs, and run again when swept."""
         state = current()
         if state.tracing or not state.recording:
-            return function(*arguments)
-        return _Checkpoint(function, arguments).run()
+            return function(*arguments, **keywords)
+        return _Checkpoint(function, arguments, keywords).run()
 
     return checkpointed
 
@@ -115,34 +161,41 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
 class _Checkpoint:
     """One call of a checkpointed function: run, forget the graph, run again when swept."""
 
-    def __init__(self, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
-        values, _, self._rebuild = flatten(tuple(arguments))
+    def __init__(
+        self, function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[str, Any]
+    ) -> None:
+        self._leaves, _, self._rebuild = flatten((tuple(arguments), keywords))
         self._function = function
-        self._operands = [as_constant(v) for v in values]
+        self._operands = [as_constant(v) for v in self._leaves if not is_weak(v)]
         self._outer: list[Tensor] = []
         self._draws: list[Any] = []
         self._values: list[Any] = []
+        self._swept_last = 0
 
     def run(self) -> Any:
-        """Run once; record one node for each tensor of the result."""
+        """Run once; record one node for each tensor of the result that has a gradient."""
         begin = leaf(np.empty(0)).index
         own = [leaf(x._data, requires_grad=x._requires_grad) for x in self._operands]
-        result = self._call(own, again=False)
-        leaves, _, rebuild = flatten(result)
-        live = [x for x in leaves if isinstance(x, Tensor)]
+        leaves, _, rebuild = flatten(self._call(own, again=False))
+        live = [x for x in leaves if _has_gradient(x)]
         self._outer = _reached_before(live, begin)
         self._values = [x._data if isinstance(x, Tensor) else x for x in leaves]
+        self._swept_last = next((i for i, x in enumerate(leaves) if _has_gradient(x)), 0)
         inputs = (*self._operands, *self._outer)
         nodes = [
-            bind(self._primitive(i, x._data), inputs, {}) if isinstance(x, Tensor) else x
+            bind(self._primitive(i, x._data), inputs, {}) if _has_gradient(x) else x
             for i, x in enumerate(leaves)
         ]
         return rebuild(nodes)
 
-    def _call(self, own: list[Tensor], *, again: bool) -> Any:
+    def _call(self, own: Sequence[Tensor], *, again: bool) -> Any:
         replay = Replay(draws=self._draws, again=again, parent=current().replay)
+        given = iter(own)
+        arguments, keywords = self._rebuild(
+            [v if is_weak(v) else next(given) for v in self._leaves]
+        )
         with using(replay=replay):
-            return call(self._function, self._rebuild(list(own)))
+            return call(functools.partial(self._function, **keywords), arguments)
 
     def _primitive(self, output: int, value: Any) -> Primitive:
         return Primitive(
@@ -157,12 +210,42 @@ class _Checkpoint:
         """Give the cotangent of one input; all are computed together, when the first is asked."""
         shared = scratch.get()
         if (self, output) not in shared:
-            shared[self, output] = self._recompute(output, g, operands, record=xp is tensors)
+            shared[self, output] = self._pieces(output, g, operands, record=xp is tensors)
         return shared[self, output][position]
 
-    def _recompute(
+    def _pieces(
         self, output: int, g: Any, operands: Sequence[Any], *, record: bool
     ) -> dict[int, Any]:
+        """Sweep one tensor of the result, computed again, back to the inputs."""
+        own, results = self._again(output, operands, record=record)
+        self._compare(results[output], output)
+        targets = [*own, *self._outer]
+        found = sweep({results[output]: g}, record=record, wanted=set(targets), stop=True)
+        wanted = [i for i, x in enumerate((*self._operands, *self._outer)) if x._requires_grad]
+        return {i: found.get(targets[i]) for i in wanted}
+
+    def _again(
+        self, output: int, operands: Sequence[Any], *, record: bool
+    ) -> tuple[list[Tensor], list[Any]]:
+        """Compute again, once for all results: their nodes are swept one after the other.
+
+        One checkpoint at a time is kept so: more would take the memory that was to be saved.
+        """
+        shared = scratch.get()
+        last, kept = shared.pop("again", (None, None))
+        again: tuple[list[Tensor], list[Any]]
+        if last is self:
+            again = kept
+        else:
+            del kept
+            again = self._recompute(operands, record=record)
+        if output != self._swept_last:
+            shared["again"] = self, again
+        return again
+
+    def _recompute(
+        self, operands: Sequence[Any], *, record: bool
+    ) -> tuple[list[Tensor], list[Any]]:
         count = len(self._operands)
         for outer, operand in zip(self._outer, operands[count:], strict=True):
             if not record and outer._data is not operand:
@@ -175,12 +258,7 @@ class _Checkpoint:
             _linked(x) if record else leaf(v, requires_grad=x._requires_grad)
             for x, v in zip(self._operands, operands[:count], strict=True)
         ]
-        result = flatten(self._call(own, again=True))[0][output]
-        self._compare(result, output)
-        targets = [*own, *self._outer]
-        found = sweep({result: g}, record=record, wanted=set(targets))
-        wanted = [i for i, x in enumerate((*self._operands, *self._outer)) if x._requires_grad]
-        return {i: found.get(targets[i]) for i in wanted}
+        return own, flatten(self._call(own, again=True))[0]
 
     def _compare(self, result: Tensor, output: int) -> None:
         """Refuse a gradient of other values than those of the forward pass."""
@@ -196,15 +274,20 @@ class _Checkpoint:
             )
 
 
+def _has_gradient(value: Any) -> bool:
+    return isinstance(value, Tensor) and value._requires_grad
+
+
 def _linked(x: Tensor) -> Tensor:
     """Copy a tensor within the graph, so that a recorded sweep goes on through it."""
     return tensors.positive(x) if x._requires_grad else x
 
 
 def _reached_before(results: Sequence[Tensor], begin: int) -> list[Tensor]:
-    """Find the tensors recorded before a moment that later results depend on directly."""
+    """Find the tensors of before a moment that results depend on directly, or that are results."""
     seen = set(results)
-    stack, outer = list(seen), list[Tensor]()
+    outer = [x for x in seen if x.index < begin]
+    stack = [x for x in seen if x.index >= begin]
     while stack:
         node = stack.pop()
         for i in node.wrt:

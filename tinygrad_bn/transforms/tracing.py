@@ -21,8 +21,9 @@ def trace(function: Callable[..., Any], *arguments: Any) -> Trace:
     ``arguments``: tensors, arrays, floats or containers of them; what else there is stays as it
     is. A Python float becomes an input of the dtype that it takes on among the floating-point
     arguments, so that it does not change theirs. The trace keeps the values that the function
-    closed over, whatever is assigned later. Values steer Python's ``if`` and ``for`` as they do in this run. The trace prints as a
-    NumPy program, draws with ``viz.graph``, and gradients trace like any function.
+    closed over, whatever is assigned later. Values steer Python's ``if`` and ``for`` as they do
+    in this run. The trace prints as a NumPy program, draws with ``viz.graph``, and gradients
+    trace like any function.
 
     >>> print(trace(lambda x: 2 * x, 3.0))
     import numpy as np

@@ -172,7 +172,7 @@ def _gradients(results: list[Tensor]) -> dict[Tensor, Tensor]:
         raise GradientError(
             f"graph(backward=True) of {len(results)} result{'s' * (len(results) != 1)}: {told}.",
             "Draw one result of one element (a loss) computed from tensors with "
-            "requires_grad=True, or draw a trace of its gradient.",
+            "requires_grad=True, or the trace of a gradient: tg.trace(tg.value_and_grad(f), x).",
         )
     (root,) = results
     with using(recording=True, tracing=True, scope=None, adjoint_of=None, replay=None):
