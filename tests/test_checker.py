@@ -11,6 +11,7 @@ from hypothesis import given, settings
 
 import tinygrad_bn as tg
 from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
+from tinygrad_bn.graph.namespaces import arrays, tensors
 from tinygrad_bn.graph.primitive import table
 from tinygrad_bn.testing import check_gradients
 from tinygrad_bn.testing.differences import central, noise_of, one_sided
@@ -36,6 +37,8 @@ def rule():
     yield make
     for name in made:
         table.pop(name)
+        delattr(arrays, name)
+        delattr(tensors, name)
 
 
 def kinds(report):

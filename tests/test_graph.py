@@ -17,7 +17,7 @@ import pytest
 
 import tinygrad_bn as tg
 from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
-from tinygrad_bn.graph.sweep import ancestors, tracked
+from tinygrad_bn.graph.sweep import ancestors, sweep, tracked
 from tinygrad_bn.graph.tensor import Variable
 
 RNG = np.random.default_rng(0)
@@ -970,3 +970,15 @@ def test_complex_values_compute_and_complex_gradients_are_refused():
     x = leaf([1.0])
     with pytest.raises(DTypeError, match="multiply of a tensor that requires grad gave a complex"):
         x * 1j
+
+
+@pytest.mark.parametrize("record", [False, True])
+def test_a_sweep_may_stop_at_the_wanted_tensors(record):
+    a = leaf(3.0)
+    b = a * 2
+    c = a * b
+    one = tg.Tensor(1.0) if record else np.ones(())
+    through = sweep({c: one}, record=record, wanted={a, b})
+    stopped = sweep({c: one}, record=record, wanted={a, b}, stop=True)
+    assert [float(through[x]) for x in (a, b)] == [12.0, 3.0]
+    assert [float(stopped[x]) for x in (a, b)] == [6.0, 3.0]

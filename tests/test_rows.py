@@ -13,6 +13,7 @@ from tinygrad_bn import errors
 from tinygrad_bn.graph import tensor as tensor_module
 from tinygrad_bn.graph.namespaces import arrays, tensors
 from tinygrad_bn.graph.primitive import table
+from tinygrad_bn.primitives import movement
 from tinygrad_bn.primitives.indexing import join_index
 from tinygrad_bn.testing import mutants as mutation, rows
 
@@ -153,7 +154,7 @@ REFERENCES = {
 }
 """What rows compute that NumPy has under no name, or without a keyword, said in another way."""
 
-IN_FLOAT32 = {"sum", "prod", "cumulative_sum", "cumulative_prod", "matmul"}
+IN_FLOAT32 = {"sum", "prod", "cumulative_sum", "cumulative_prod", "matmul", "einsum"}
 """Rows that accumulate float16 in float32: more accurate than NumPy."""
 
 
@@ -210,6 +211,60 @@ def test_float16_is_accumulated_in_float32():
     assert tg.cumulative_sum(x)[-1].item() == 4096.0
     assert tg.sum(x).dtype == tg.matmul(x, x).dtype == tg.cumulative_sum(x).dtype == np.float16
     assert tg.prod(np.array([256.0, 512.0, 0.125], np.float16)).item() == 2.0**14
+    assert tg.einsum("ij->j", x[:, None]).item() == 4096.0
+
+
+def test_float16_that_meets_at_one_place_is_accumulated_in_float32():
+    zeros, one, many = np.zeros(5000, int), np.ones(1, np.float16), np.ones(5000, np.float16)
+    reading = {
+        "take": lambda w: tg.take(w, zeros, axis=0),
+        "getitem": lambda w: w[zeros],
+        "take_along_axis": lambda w: tg.take_along_axis(w, zeros, axis=0),
+    }
+    for read in reading.values():
+        g = tg.grad(lambda w, read=read: read(w).sum())(one)
+        assert (g.dtype, g.tolist()) == (np.float16, [5000.0])
+    added = tg.Tensor(one).at[zeros].add(many)
+    assert (added.dtype, added.tolist()) == (np.float16, [5000.0])
+    windows = np.ones((3000, 3000), np.float16)
+    total = tensors.overlap_add(windows, shape=(5999,), stride=(1,), dilation=(1,))
+    assert (total.dtype, total[2999].item()) == (np.float16, 3000.0)
+
+
+def test_ties_of_float16_are_counted_in_float32():
+    x = np.ones(70_000, np.float16)
+    for f in (tg.max, tg.min):
+        g = tg.grad(f)(x)
+        assert (g.dtype, set(g.tolist())) == (np.float16, {float(np.float16(1 / 70_000))})
+    value = lambda v: tg.Tensor(x[:1]).at[np.zeros(70_000, int)].max(v)[0]  # noqa: E731  (used once)
+    assert set(tg.grad(value)(x).tolist()) == {float(np.float16(1 / 70_001))}
+
+
+VIEWS = {
+    "transposed": (lambda x: x.mT, 1),
+    "transposed with an axis of length one": (lambda x: tg.permute_dims(x[None], (2, 1, 0)), 1),
+    "backwards": (lambda x: x[::-1], 0),
+    "two axes of some columns": (lambda x: x[:, :2], (0, 1)),
+    "all of some columns": (lambda x: x[:, :2], None),
+    "axes in another order": (
+        lambda x: tg.permute_dims(tg.reshape(x, (100, -1, 3)), (2, 1, 0)),
+        (1, -1),
+    ),
+}
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize(("view", "axis"), VIEWS.values(), ids=VIEWS)
+def test_sum_of_a_view_is_as_accurate_as_of_a_copy_and_printed_alike(view, axis, keepdims):
+    x = np.random.default_rng(0).random((1_000_000, 3), np.float32)
+    trace = tg.trace(lambda x: tg.sum(view(x), axis=axis, keepdims=keepdims), x)
+    found = trace.outputs.data
+    exact = np.sum(view(tg.Tensor(x)).data, axis=axis, dtype=np.float64, keepdims=keepdims)
+    # At most fifteen roundings on each level of blocks of sixteen.
+    bound = 15 * np.ceil(np.log(x.size) / np.log(16)) * np.finfo(np.float32).eps / 2
+    assert found.shape == exact.shape
+    assert np.max(np.abs(found - exact) / exact) < bound
+    assert rows._identical(np.asarray(trace.run()), found)
 
 
 @pytest.mark.parametrize("sample", [p for p in SAMPLES if not p.values[0].op.differentiable])
@@ -478,6 +533,14 @@ def test_hypot_at_the_origin_has_slope_zero_and_does_not_overflow():
     np.testing.assert_allclose([x[0], y[0]], [0.6, 0.8], rtol=4e-16)
 
 
+def test_hypot_at_infinity_has_the_slopes_of_its_limits():
+    inf = np.inf
+    found = gradient(tg.hypot, [inf, -inf, 1.0, inf, -inf], [1.0, 3.0, -inf, inf, inf])
+    half = 0.5**0.5
+    assert found == [[1.0, -1.0, 0.0, half, -half], [0.0, 0.0, -1.0, half, half]]
+    assert second(lambda x: tg.hypot(x, 1.0), [inf]) == [[0.0]]
+
+
 def test_atan2_does_not_leave_the_range():
     for scale in (1e200, 1e-200):
         y, x = gradient(tg.atan2, [3 * scale], [4 * scale])
@@ -508,6 +571,65 @@ def test_cumulative_prod_and_its_second_derivative_are_exact_with_zeros(zeros):
     a, b, c = x
     assert gradient(tg.cumulative_prod, x) == [[1 + b + b * c, a + a * c, a * b]]
     assert second(tg.cumulative_prod, x) == [[0.0, 1 + c, b], [1 + c, 0.0, a], [b, a, 0.0]]
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0,), (2, 0, 3)])
+@pytest.mark.parametrize("name", ["prod", "sum", "max", "min"])
+def test_reductions_of_empty_arrays_have_empty_gradients(name, shape):
+    for axis in range(len(shape)):
+        if shape[axis] or name in ("prod", "sum"):
+            g = tg.grad(lambda x, axis=axis: getattr(tg, name)(x, axis=axis).sum())(np.zeros(shape))
+            assert g.shape == shape
+
+
+def test_margin_of_the_extrema_of_no_rows_is_empty():
+    for name in ("max", "min"):
+        assert table[name].margin(np.zeros((0, 3)), axis=1).shape == (0,)
+
+
+NUMBERS = {
+    "sum": lambda x: tg.sum(x, axis=-1),
+    "prod": lambda x: tg.prod(x, axis=0),
+    "max": lambda x: tg.max(x, axis=0),
+    "min": lambda x: tg.min(x, axis=-1, keepdims=True),
+    "cumulative_sum": lambda x: tg.cumulative_sum(x, axis=0, include_initial=True),
+    "cumulative_prod": lambda x: tg.cumulative_prod(x, axis=-1, include_initial=True),
+    "take": lambda x: tg.take(x, np.array([0]), axis=0),
+    "repeat": lambda x: tg.repeat(x, 1, axis=-1),
+    "set": lambda x: x.at[()].set(x),
+    "add": lambda x: x.at[...].add(0.0),
+    "max at": lambda x: x.at[None].max(0.0),
+}
+
+
+@pytest.mark.parametrize("f", NUMBERS.values(), ids=NUMBERS)
+def test_what_numpy_takes_of_a_number_has_a_gradient(f):
+    assert gradient(f, 2.0) == [1.0]
+
+
+def test_triangle_of_a_vector_sums_the_gradient_of_its_rows():
+    weights = np.arange(9.0).reshape(3, 3)
+    for name in ("tril", "triu"):
+        f = getattr(tg, name)
+        assert f(np.ones(3)).tolist() == getattr(np, name)(np.ones(3)).tolist()
+        found = gradient(lambda x, f=f: f(x) * weights, np.ones(3))
+        assert found == [getattr(np, name)(weights).sum(0).tolist()]
+
+
+@pytest.mark.parametrize("record", [False, True])
+def test_borders_of_a_concat_are_added_up_once_in_a_sweep(record, monkeypatch):
+    calls = []
+    accumulate = movement.itertools.accumulate
+    monkeypatch.setattr(
+        movement.itertools, "accumulate", lambda xs: calls.append(1) or accumulate(xs)
+    )
+    xs = [tg.Tensor(np.ones(n + 1), requires_grad=True) for n in range(5)]
+    y, z = tg.concat(xs), tg.concat(xs[:2], axis=None)
+    total = (y * np.arange(15.0)).sum() + (z * z).sum()
+    total.backward(create_graph=record)
+    assert len(calls) == 2
+    assert [x.grad.tolist() for x in xs[2:4]] == [[3.0, 4.0, 5.0], [6.0, 7.0, 8.0, 9.0]]
+    assert xs[1].grad.tolist() == [3.0, 4.0]
 
 
 @pytest.mark.parametrize("exponent", [0, 1, 2, 3, 0.0, 1.0, 2.0, 3.0])

@@ -1,5 +1,6 @@
 """Transforms: derivatives of any order, of containers, traced, checkpointed and given by hand."""
 
+import tracemalloc
 from collections import namedtuple
 
 import numpy as np
@@ -322,7 +323,7 @@ def test_tangents_are_matched_by_key():
 
 
 def test_cotangents_are_matched_by_key():
-    y, pull = tg.vjp(lambda x: {"u": x * 2, "v": x * 3}, 1.0)
+    _, pull = tg.vjp(lambda x: {"u": x * 2, "v": x * 3}, 1.0)
     assert pull({"v": 1.0, "u": 0.0})[0].item() == 3.0
     with pytest.raises(
         ShapeError, match=r"lacks \['u'\], \['v'\] and has \['p'\], \['q'\] besides"
@@ -341,6 +342,11 @@ def test_a_direction_of_an_array_may_be_a_list_of_numbers():
     assert tg.vjp(tg.sin, x)[1]([1, 0])[0].tolist() == [np.cos(1.0), 0.0]
     assert tg.jvp(lambda x: x * x, (x,), ([1, 0],))[1].tolist() == [2.0, 0.0]
     assert tg.hvp(lambda x: (x**3).sum(), (x,), ([1.0, 0.0],)).tolist() == [6.0, 0.0]
+
+
+def test_an_identity_pulls_its_cotangent_back():
+    y, pull = tg.vjp(lambda x: (x, x * 2), 3.0)
+    assert pull((1.0, 1.0))[0].item() == pull((3.0, 0.0))[0].item() == y[0].item() == 3.0
 
 
 def test_a_list_is_a_container_to_every_transform():
@@ -692,6 +698,35 @@ def test_a_checkpoint_leaves_python_numbers_alone_and_takes_keywords():
     assert x.grad.tolist() == [2.5, 2.5]
 
 
+def test_checkpoints_in_a_row_keep_one_array_each():
+    n, x, w = 30, leaf(np.ones(4000)), leaf(np.ones(4000))
+    kept = tg.checkpoint(lambda t: tg.tanh(tg.sin(tg.cos(t * w) + t) * t))
+    tracemalloc.start()
+    try:
+        h = x
+        for _ in range(n):
+            h = kept(h)
+        h.sum().backward()
+        arrays = tracemalloc.get_traced_memory()[1] / x.data.nbytes
+    finally:
+        tracemalloc.stop()
+    assert arrays < 2 * n  # the graph of one block and small change beside n; 6 n without
+
+
+def test_checkpoints_nest_with_every_transform():
+    x, v = np.array([1.0, 2.0, 3.0]), np.array([1.0, 0.5, -1.0])
+    plain = lambda x: (tg.sin(x) * x**2).sum() * x.sum()  # noqa: E731  (one line of mathematics)
+    kept = tg.checkpoint(plain)
+    inside = tg.checkpoint(tg.grad(kept))
+    for g, ours in ((tg.grad(plain), tg.grad(kept)), (tg.grad(plain), inside)):
+        close(tg.jvp(ours, (x,), (v,))[1], tg.jvp(g, (x,), (v,))[1], ulps=256)
+        close(tg.jacobian(tg.jacobian(ours))(x), tg.jacobian(tg.jacobian(g))(x), ulps=256)
+        _, pull = tg.vjp(tg.jacobian(ours), x)
+        expected = tg.vjp(tg.jacobian(g), x)[1](np.eye(3))[0]
+        for _ in range(2):
+            close(pull(np.eye(3))[0], expected, ulps=256)
+
+
 # traces ------------------------------------------------------------------------------------------
 
 
@@ -809,12 +844,12 @@ def test_a_custom_rule_has_one_rule_for_each_operand(own_rule, count):
             return x + y
 
     with pytest.raises(DTypeError, match="join has 2 operands, and vjp has 1 rules"):
-        own_rule(vjp=rule)(lambda_named("join", lambda x, y: x + y))
+        own_rule(vjp=rule)(named("join", lambda x, y: x + y))
     with pytest.raises(DTypeError, match="join has any number of operands"):
-        own_rule(vjp=lambda xp, g, out, *xs: g)(lambda_named("join", lambda *xs: xs[0]))
+        own_rule(vjp=lambda xp, g, out, *xs: g)(named("join", lambda *xs: xs[0]))
 
 
-def lambda_named(name, function):
+def named(name, function):
     function.__name__ = name
     return function
 

@@ -357,15 +357,15 @@ def atanh(x: Array, /) -> Array:
 def _hypot_part(xp: Any, g: Array, out: Array, x: Array, y: Array) -> Array:
     """``g * x / out``; at infinity the direction counts, on the diagonal where both are there."""
     far = xp.isinf(out)
-    both = xp.isinf(x) & xp.isinf(y)
-    along = xp.where(far, xp.where(xp.isinf(x), xp.sign(x), 0.0), x)
-    return g * (along / xp.where(far, xp.where(both, 2**0.5, 1.0), xp.where(out == 0, 1.0, out)))
+    side = xp.where(xp.isinf(y), 0.5**0.5 * xp.sign(x), xp.sign(x))
+    along = xp.where(far, xp.where(xp.isinf(x), side, 0.0), x)
+    return g * (along / xp.where(far | (out == 0), 1.0, out))
 
 
 @elementwise(
     np.hypot,
     vjp=(
-        lambda xp, g, out, x, y: _hypot_part(xp, g, out, x, y),
+        _hypot_part,
         lambda xp, g, out, x, y: _hypot_part(xp, g, out, y, x),
     ),
     margin=np.hypot,

@@ -16,6 +16,7 @@ from tinygrad_bn.graph.primitive import Array
 from tinygrad_bn.graph.tensor import Tensor, as_constant
 from tinygrad_bn.primitives.families import Leading, indexing
 from tinygrad_bn.primitives.kernels import add_in_place
+from tinygrad_bn.primitives.reduction import narrowed
 
 Template: TypeAlias = tuple[Any, ...]
 Shape: TypeAlias = tuple[int, ...]
@@ -129,7 +130,7 @@ def scatter_add(x: Array, *arrays: Array, index: Template, shape: Shape) -> Arra
 
 
 def _take_back(xp: Any, g: Array, out: Array, x: Array, indices: Array, axis: int | None) -> Array:
-    if axis is None:
+    if axis is None or x.ndim == 0:
         return xp.reshape(xp.scatter_add(g, indices, shape=(x.size,)), shape=x.shape)
     return xp.scatter_add(g, (*(slice(None),) * (axis % x.ndim), indices), shape=x.shape)
 
@@ -255,7 +256,7 @@ def last_written(*arrays: Array, index: Template, shape: Shape) -> Array:
 @indexing.called(_updating, vjp=Leading(_set_rest, _set_value), broadcasts=True, cases=UPDATED)
 def index_set(x: Array, value: Array, *arrays: Array, index: Template) -> Array:
     """``x`` with a place replaced; of repeated indices the last value is kept (``x.at[i].set``)."""
-    result = x.copy()
+    result = np.array(x)
     result[join_index(index, arrays)] = value
     return result
 
@@ -271,7 +272,7 @@ def index_set(x: Array, value: Array, *arrays: Array, index: Template) -> Array:
 )
 def index_add(x: Array, value: Array, *arrays: Array, index: Template) -> Array:
     """``x`` with a value added at a place; repeated indices add up (``x.at[i].add``)."""
-    return add_in_place(x.copy(), join_index(index, arrays), value)
+    return add_in_place(np.array(x), join_index(index, arrays), value)
 
 
 def _share(
@@ -289,7 +290,7 @@ def _extreme_rest(
     xp: Any, g: Array, out: Array, x: Array, v: Array, *arrays: Array, index: Template
 ) -> Array:
     old, _, count = _share(xp, g, out, x, v, join_index(index, arrays))
-    return g * old / count
+    return narrowed(xp, g * old / count, g)
 
 
 def _extreme_value(
@@ -297,7 +298,7 @@ def _extreme_value(
 ) -> Array:
     key = join_index(index, arrays)
     _, new, count = _share(xp, g, out, x, v, key)
-    return xp.getitem(g / count, key) * new
+    return narrowed(xp, xp.getitem(g / count, key) * new, g)
 
 
 def _extreme_margin(x: Array, v: Array, *arrays: Array, index: Template) -> Array:
@@ -319,7 +320,7 @@ _extreme = {
 @indexing(**_extreme)
 def index_max(x: Array, value: Array, *arrays: Array, index: Template) -> Array:
     """``x`` with a place raised to at least a value; ties share equally (``x.at[i].max``)."""
-    result = x.copy()
+    result = np.array(x)
     np.maximum.at(result, join_index(index, arrays), value)
     return result
 
@@ -327,7 +328,7 @@ def index_max(x: Array, value: Array, *arrays: Array, index: Template) -> Array:
 @indexing(**_extreme)
 def index_min(x: Array, value: Array, *arrays: Array, index: Template) -> Array:
     """``x`` with a place lowered to at most a value; ties share equally (``x.at[i].min``)."""
-    result = x.copy()
+    result = np.array(x)
     np.minimum.at(result, join_index(index, arrays), value)
     return result
 
@@ -363,7 +364,7 @@ def index_multiply(x: Array, value: Array, *arrays: Array, index: Template) -> A
             "at.multiply with a repeated index: the order of products would matter.",
             "Multiply once for each index, or use at.add of logarithms.",
         )
-    result = x.copy()
+    result = np.array(x)
     result[key] = result[key] * value
     return result
 

@@ -39,7 +39,7 @@ def plan_sum(shape: Shape, strides: Shape, axis: Axis, keepdims: bool) -> Plan:
     pieces of a row, one by one.
     """
     axes = tuple(range(len(shape))) if axis is None else axis
-    summed = set(np.lib.array_utils.normalize_axis_tuple(axes, len(shape)))
+    summed = set(np.lib.array_utils.normalize_axis_tuple(axes, len(shape) or 1))
     order = memory_order(shape, strides)
     runs, inner, end, pieces = [], 1, len(order), 1
     while end > 0:

@@ -132,7 +132,7 @@ def roll(
 def _repeat_back(
     xp: Any, g: Array, out: Array, x: Array, repeats: int | Shape, axis: int | None
 ) -> Array:
-    if axis is None:
+    if axis is None or x.ndim == 0:
         flat_g = _repeat_back(xp, g, out, xp.reshape(x, shape=(-1,)), repeats, 0)
         return xp.reshape(flat_g, shape=x.shape)
     axis %= x.ndim
@@ -185,11 +185,10 @@ def tile(x: Array, /, repetitions: int | Shape) -> Array:
 def _borders(out: Array, xs: Sequence[Array], axis: int | None) -> list[int]:
     """Where the operands begin in the result, and its end; computed once for all of a sweep."""
     shared = scratch.get({})
-    _, borders = shared.get(id(out), (out, []))
-    if not borders:
+    if id(out) not in shared:
         lengths = (x.size if axis is None else x.shape[axis] for x in xs)
-        borders += [0, *itertools.accumulate(lengths)]
-        shared[id(out)] = out, borders
+        shared[id(out)] = out, [0, *itertools.accumulate(lengths)]
+    borders: list[int] = shared[id(out)][1]
     return borders
 
 
@@ -237,15 +236,30 @@ def stack(*arrays: Array, axis: int = 0) -> Array:
 
 
 def _triangle_case() -> list[Any]:
-    return [(((3, 4),), {"k": 0}), (((2, 4, 3),), {"k": -1}), (((3, 3),), {"k": 1})]
+    return [
+        (((3, 4),), {"k": 0}),
+        (((2, 4, 3),), {"k": -1}),
+        (((3, 3),), {"k": 1}),
+        (((3,),), {"k": 0}),
+    ]
 
 
-@movement(np.tril, vjp=lambda xp, g, out, x, k: xp.tril(g, k=k), cases=_triangle_case())
+@movement(
+    np.tril,
+    vjp=lambda xp, g, out, x, k: xp.tril(g, k=k),
+    cases=_triangle_case(),
+    broadcasts=True,  # NumPy repeats a vector as the rows of a matrix
+)
 def tril(x: Array, /, *, k: int = 0) -> Array:
     """Lower triangle of the last two axes; the rest is zero."""
 
 
-@movement(np.triu, vjp=lambda xp, g, out, x, k: xp.triu(g, k=k), cases=_triangle_case())
+@movement(
+    np.triu,
+    vjp=lambda xp, g, out, x, k: xp.triu(g, k=k),
+    cases=_triangle_case(),
+    broadcasts=True,
+)
 def triu(x: Array, /, *, k: int = 0) -> Array:
     """Upper triangle of the last two axes; the rest is zero."""
 

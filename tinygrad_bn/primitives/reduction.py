@@ -44,12 +44,19 @@ RUNNING: list[Any] = [
 
 def restore(xp: Any, reduced: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
     """Give the result of a reduction of ``x`` its reduced axes back, as length one."""
-    return reduced if keepdims or axis is None else xp.expand_dims(reduced, axis=axis)
+    return (
+        reduced if keepdims or axis is None or x.ndim == 0 else xp.expand_dims(reduced, axis=axis)
+    )
 
 
 def spread(xp: Any, g: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
     """Broadcast the result of a reduction over the axes that were reduced."""
     return xp.broadcast_to(restore(xp, g, x, axis, keepdims), x.shape)
+
+
+def narrowed(xp: Any, piece: Array, g: Array) -> Array:
+    """Give what was computed in a wider dtype the dtype of the cotangent."""
+    return piece if piece.dtype == g.dtype else xp.astype(piece, g.dtype)
 
 
 def _in_float32(reduce: Any, x: Array, dtype: Any, **keywords: Any) -> Array:
@@ -93,6 +100,8 @@ def _others(xp: Any, y: Array) -> Array:
 def _prod_rule(
     xp: Any, g: Array, out: Array, x: Array, axis: Axis, dtype: Any, keepdims: bool
 ) -> Array:
+    if x.ndim == 0:
+        return g
     axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
     last = [a % x.ndim for a in axes]
     order = (*(a for a in range(x.ndim) if a not in last), *last)
@@ -123,7 +132,7 @@ def _tied(xp: Any, g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -
     wide = np.promote_types(g.dtype, np.float32)
     hit = xp.astype(x == restore(xp, out, x, axis, keepdims), wide)
     share = restore(xp, g, x, axis, keepdims) / xp.sum(hit, axis=axis, keepdims=True)
-    return share * hit
+    return narrowed(xp, share * hit, g)
 
 
 def _top_gap(x: Array, axis: Axis = None, keepdims: bool = False, sign: int = -1) -> Array:
@@ -190,7 +199,8 @@ def _cumulative_sum_rule(
 ) -> Array:
     axis = 0 if axis is None else axis
     g = _drop_initial(g, axis, include_initial)
-    return xp.flip(xp.cumulative_sum(xp.flip(g, axis=axis), axis=axis), axis=axis)
+    total = xp.flip(xp.cumulative_sum(xp.flip(g, axis=axis), axis=axis), axis=axis)
+    return total if x.ndim else xp.reshape(total, shape=())
 
 
 @reduction(
@@ -213,6 +223,8 @@ def _cumulative_prod_rule(
 
     Quadratic in the length of the axis, in exchange for exactness where factors are zero.
     """
+    if x.ndim == 0:
+        return xp.reshape(_drop_initial(g, 0, include_initial), shape=())
     axis = 0 if axis is None else axis % x.ndim
     order = (*(a for a in range(x.ndim) if a != axis), axis)
     inverse = tuple(int(i) for i in np.argsort(order))

@@ -97,10 +97,12 @@ def _one_for_each(function: Callable[..., Any], vjp: Any) -> Any:
 def _operands(function: Callable[..., Any]) -> int | None:
     """Count the operands of a function as its row will; None if it takes any number."""
     parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return None
     arrays = [p for p in parameters if p.annotation in ("Array", "tg.Array", Array)]
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     arrays = arrays or [p for p in parameters if p.kind in positional and p.default is p.empty]
-    return None if any(p.kind is p.VAR_POSITIONAL for p in arrays) else len(arrays)
+    return len(arrays)
 
 
 def _checked(function: Callable[..., Any], result: Any) -> Tensor:
@@ -209,9 +211,12 @@ class _Checkpoint:
     def _rule(self, output: int, position: int, xp: Any, g: Any, _: Any, *operands: Any) -> Any:
         """Give the cotangent of one input; all are computed together, when the first is asked."""
         shared = scratch.get()
-        if (self, output) not in shared:
-            shared[self, output] = self._pieces(output, g, operands, record=xp is tensors)
-        return shared[self, output][position]
+        node, pieces = shared.pop("pieces", (None, {}))
+        if node != (self, output):
+            pieces = self._pieces(output, g, operands, record=xp is tensors)
+        piece = pieces.pop(position)
+        shared["pieces"] = (self, output), pieces
+        return piece
 
     def _pieces(
         self, output: int, g: Any, operands: Sequence[Any], *, record: bool
@@ -221,8 +226,7 @@ class _Checkpoint:
         self._compare(results[output], output)
         targets = [*own, *self._outer]
         found = sweep({results[output]: g}, record=record, wanted=set(targets), stop=True)
-        wanted = [i for i, x in enumerate((*self._operands, *self._outer)) if x._requires_grad]
-        return {i: found.get(targets[i]) for i in wanted}
+        return {i: found.get(x) for i, x in enumerate(targets)}
 
     def _again(
         self, output: int, operands: Sequence[Any], *, record: bool
