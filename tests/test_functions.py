@@ -1,6 +1,8 @@
 """Compositions: their values against slow references, and what the conventions promise."""
 
 import itertools
+import pickle
+from collections import Counter, OrderedDict, defaultdict
 
 import numpy as np
 import pytest
@@ -604,3 +606,44 @@ def test_what_would_be_dropped_without_a_word_is_refused():
         tg.exp(np.ma.masked_array([1.0, 2.0], [True, False]))
     with pytest.raises(ShapeError, match="has no variance"):
         tg.RunningStats.over(0, shape=(1, 2), correction=1).updated(np.ones((1, 2)))
+
+
+def test_updates_broadcast_a_value_over_many_indices():
+    places = np.arange(6).reshape(3, 2)
+    value = np.array([1.0, 2.0])
+    assert tg.zeros(6).at[places].add(value).tolist() == [1, 2, 1, 2, 1, 2]
+    slope = tg.grad(lambda v: (tg.zeros(6).at[places].max(v) * np.arange(6.0)).sum())(value)
+    assert slope.tolist() == [0 + 2 + 4, 1 + 3 + 5]
+
+
+def test_slices_einsum_and_one_hot_take_what_numpy_takes_and_no_more():
+    x = tg.arange(5.0)
+    assert x[np.int64(1) : 3].tolist() == [1, 2]
+    for bound in (1.7, "1"):
+        with pytest.raises(DTypeError, match="Bounds are integers"):
+            x[bound:]
+    with pytest.raises(DTypeError, match="subscripts are a int"):
+        tg.einsum(5, x)
+    with pytest.raises(ShapeError, match="ellipsis are missing"):
+        tg.einsum("...i->i", np.ones((2, 3)))
+    with pytest.raises(DTypeError, match=r"2\.7 classes"):
+        tg.one_hot([1], 2.7)
+
+
+@pytest.mark.parametrize("kind", [dict, OrderedDict, Counter, lambda d: defaultdict(float, d)])
+def test_every_kind_of_dict_is_a_container(kind):
+    tree = kind({"a": 2.0, "b": 3.0})
+    slope = tg.grad(lambda d: d["a"] ** 2 * d["b"])(tree)
+    assert type(slope) is type(tree)
+    assert {k: v.item() for k, v in slope.items()} == {"a": 12.0, "b": 4.0}
+
+
+def test_concat_flattens_numbers_too():
+    q = tg.Tensor([2.0, 3.0], requires_grad=True)
+    tg.concat([1.0, q], axis=None).sum().backward()
+    assert q.grad.tolist() == [1.0, 1.0]
+
+
+def test_an_optimiser_pickles():
+    optimiser = tg.optim.Adam(tg.nn.Linear(2, 1).parameters(), 1e-3)
+    assert pickle.loads(pickle.dumps(optimiser)).lr == 1e-3

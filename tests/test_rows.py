@@ -596,9 +596,9 @@ NUMBERS = {
     "cumulative_prod": lambda x: tg.cumulative_prod(x, axis=-1, include_initial=True),
     "take": lambda x: tg.take(x, np.array([0]), axis=0),
     "repeat": lambda x: tg.repeat(x, 1, axis=-1),
-    "set": lambda x: x.at[()].set(x),
-    "add": lambda x: x.at[...].add(0.0),
-    "max at": lambda x: x.at[None].max(0.0),
+    "set": lambda x: 2.0 * x.at[()].set(0.5 * x),
+    "add": lambda x: 2.0 * x.at[...].add(-0.5 * x),
+    "max at": lambda x: 0.5 * x.at[None].max(2.0 * x),
 }
 
 

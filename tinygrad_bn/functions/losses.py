@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,9 @@ def one_hot(labels: Operand, classes: int, /, *, axis: int = -1, dtype: Any = np
             [1., 0.]])
     """
     indices = _labels(labels, "one_hot")
-    rows = one_hot_rows(indices, classes=operator.index(classes), dtype=np.dtype(dtype))
+    if not isinstance(classes, int | np.integer):
+        raise DTypeError(f"one_hot: {classes!r} classes.", "Give their number as an int.")
+    rows = one_hot_rows(indices, classes=int(classes), dtype=np.dtype(dtype))
     return rows if axis == -1 else moveaxis(rows, -1, axis)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from tinygrad_bn.graph.namespaces import tensors
-from tinygrad_bn.graph.state import scope
+from tinygrad_bn.graph.state import composed_scope
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,7 +23,7 @@ def composition(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def scoped(*args: P.args, **kwargs: P.kwargs) -> R:
         """Run it inside its scope."""
-        with scope(name, composed=True):
+        with composed_scope(name):
             return function(*args, **kwargs)
 
     setattr(tensors, name, scoped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -96,9 +97,10 @@ def map_leaves(function: Callable[[str, Any], Any], tree: Any, path: str = "") -
     if is_leaf(tree):
         return function(path, tree)
     if isinstance(tree, dict):
-        return type(tree)(
-            (key, map_leaves(function, value, f"{path}[{key!r}]")) for key, value in tree.items()
-        )
+        like = copy.copy(tree)
+        for key, value in tree.items():
+            like[key] = map_leaves(function, value, f"{path}[{key!r}]")
+        return like
     if isinstance(tree, list | tuple):
         items = [map_leaves(function, value, f"{path}[{i}]") for i, value in enumerate(tree)]
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)

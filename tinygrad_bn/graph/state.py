@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from tinygrad_bn.graph.tensor import Tensor
@@ -92,8 +92,6 @@ def using(**changes: Any) -> Iterator[State]:
 class scope:  # noqa: N801  (used like a function)
     """Name a stretch of the graph, for diagrams and programs: ``with scope("encoder"): ...``.
 
-    ``composed`` marks the scopes of the package's own compositions.
-
     >>> import tinygrad_bn as tg
     >>> with tg.scope("double"):
     ...     y = tg.Tensor([1.0], requires_grad=True) * 2
@@ -101,15 +99,16 @@ class scope:  # noqa: N801  (used like a function)
     Scope('double')
     """
 
-    __slots__ = ("_composed", "_name")
+    __slots__ = ("_name",)
+    composed: ClassVar[bool] = False
 
-    def __init__(self, name: str, *, composed: bool = False) -> None:
-        self._name, self._composed = name, composed
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def __enter__(self) -> Scope:
         """Open the scope inside the one that is open."""
         state = _state.get()
-        opened = Scope(self._name, state.scope, self, composed=self._composed)
+        opened = Scope(self._name, state.scope, self, composed=self.composed)
         _in_scope(state, opened)
         return opened
 
@@ -121,6 +120,13 @@ class scope:  # noqa: N801  (used like a function)
             here = here.parent
         if here is not None:
             _in_scope(state, here.parent)
+
+
+class composed_scope(scope):  # noqa: N801  (used like a function)
+    """The scope of one of the package's own compositions."""
+
+    __slots__ = ()
+    composed = True
 
 
 def _in_scope(state: State, here: Scope | None) -> None:

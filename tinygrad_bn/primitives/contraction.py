@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bn.errors import ShapeError
+from tinygrad_bn.errors import DTypeError, ShapeError
 from tinygrad_bn.graph.primitive import Array
 from tinygrad_bn.primitives.families import Each, contraction
 
@@ -80,6 +80,11 @@ def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
 
 def explicit_subscripts(subscripts: str, ranks: tuple[int, ...]) -> str:
     """Write an einsum expression with its output, and with letters for every ellipsis."""
+    if not isinstance(subscripts, str):
+        raise DTypeError(
+            f"einsum: the subscripts are a {type(subscripts).__name__}.",
+            'Write einsum("ij,jk->ik", x, y).',
+        )
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     terms = inputs.split(",")
     if len(terms) != len(ranks):
@@ -93,6 +98,11 @@ def explicit_subscripts(subscripts: str, ranks: tuple[int, ...]) -> str:
         for t, r in zip(terms, ranks, strict=True)
     ]
     batch = free[: max(widths, default=0)]
+    if arrow and batch and "..." not in output:
+        raise ShapeError(
+            f"einsum({subscripts!r}): the axes of the ellipsis are missing from the output.",
+            "Write ... in the output too, or name the axes that are to be summed.",
+        )
     terms = [
         t.replace("...", "".join(batch[len(batch) - w :]))
         for t, w in zip(terms, widths, strict=True)

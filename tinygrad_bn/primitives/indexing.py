@@ -7,6 +7,7 @@ and ``"array"`` for the next index array.
 
 from __future__ import annotations
 
+import operator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ from tinygrad_bn.errors import BoundsError, DTypeError, ShapeError
 from tinygrad_bn.graph.primitive import Array
 from tinygrad_bn.graph.tensor import Tensor, as_constant
 from tinygrad_bn.primitives.families import Leading, indexing
-from tinygrad_bn.primitives.kernels import add_in_place
+from tinygrad_bn.primitives.kernels import add_in_place, spread_to
 from tinygrad_bn.primitives.reduction import narrowed
 
 Template: TypeAlias = tuple[Any, ...]
@@ -45,7 +46,7 @@ def split_index(key: Any) -> tuple[tuple[Any, ...], Template]:
         if item is None or item is Ellipsis:
             return item
         if isinstance(item, slice):
-            return tuple(None if s is None else int(s) for s in (item.start, item.stop, item.step))
+            return tuple(_step(s) for s in (item.start, item.stop, item.step))
         if isinstance(item, bool | np.bool_):
             arrays.append(as_constant(item))
             return "array"
@@ -64,6 +65,16 @@ def split_index(key: Any) -> tuple[tuple[Any, ...], Template]:
     items = key if isinstance(key, tuple) else (key,)
     parts = tuple(template(item) for item in items)
     return tuple(arrays), parts
+
+
+def _step(bound: Any) -> int | None:
+    """Return a bound of a slice as an int. Raises DTypeError for what is no integer."""
+    try:
+        return None if bound is None else operator.index(bound)
+    except TypeError:
+        raise DTypeError(
+            f"A slice with the bound {bound!r}.", "Bounds are integers or None: int(bound)."
+        ) from None
 
 
 def join_index(index: Template, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -272,7 +283,8 @@ def index_set(x: Array, value: Array, *arrays: Array, index: Template) -> Array:
 )
 def index_add(x: Array, value: Array, *arrays: Array, index: Template) -> Array:
     """``x`` with a value added at a place; repeated indices add up (``x.at[i].add``)."""
-    return add_in_place(np.array(x), join_index(index, arrays), value)
+    key = join_index(index, arrays)
+    return add_in_place(np.array(x), key, spread_to(value, x[key]))
 
 
 def _share(
@@ -321,7 +333,8 @@ _extreme = {
 def index_max(x: Array, value: Array, *arrays: Array, index: Template) -> Array:
     """``x`` with a place raised to at least a value; ties share equally (``x.at[i].max``)."""
     result = np.array(x)
-    np.maximum.at(result, join_index(index, arrays), value)
+    key = join_index(index, arrays)
+    np.maximum.at(result, key, spread_to(value, x[key]))
     return result
 
 
@@ -329,7 +342,8 @@ def index_max(x: Array, value: Array, *arrays: Array, index: Template) -> Array:
 def index_min(x: Array, value: Array, *arrays: Array, index: Template) -> Array:
     """``x`` with a place lowered to at most a value; ties share equally (``x.at[i].min``)."""
     result = np.array(x)
-    np.minimum.at(result, join_index(index, arrays), value)
+    key = join_index(index, arrays)
+    np.minimum.at(result, key, spread_to(value, x[key]))
     return result
 
 

@@ -100,6 +100,11 @@ def add_in_place(total: Array, key: Any, values: Array) -> Array:
     return wide.astype(total.dtype, copy=False)
 
 
+def spread_to(values: Array, place: Array) -> Array:
+    """Broadcast values to a place (``ufunc.at`` reads beyond a one-dimensional value's end)."""
+    return np.broadcast_to(values, place.shape)
+
+
 def accurate_sum(x: Array, axis: Axis, dtype: Any, keepdims: bool) -> Array:
     """Sum along axes; float16 in float32, and by blocks where NumPy's order would lose digits."""
     if dtype is None and getattr(x, "dtype", None) == np.float16:

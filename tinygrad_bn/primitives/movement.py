@@ -186,7 +186,7 @@ def _borders(out: Array, xs: Sequence[Array], axis: int | None) -> list[int]:
     """Where the operands begin in the result, and its end; computed once for all of a sweep."""
     shared = scratch.get({})
     if id(out) not in shared:
-        lengths = (x.size if axis is None else x.shape[axis] for x in xs)
+        lengths = (np.size(x) if axis is None else x.shape[axis] for x in xs)
         shared[id(out)] = out, [0, *itertools.accumulate(lengths)]
     borders: list[int] = shared[id(out)][1]
     return borders
@@ -195,7 +195,7 @@ def _borders(out: Array, xs: Sequence[Array], axis: int | None) -> list[int]:
 def _concat_part(i: int, xp: Any, g: Array, out: Array, *xs: Array, axis: int | None) -> Array:
     start, stop = _borders(out, xs, axis)[i : i + 2]
     if axis is None:
-        return xp.reshape(g[start:stop], shape=xs[i].shape)
+        return xp.reshape(g[start:stop], shape=np.shape(xs[i]))
     return g[(*(slice(None),) * (axis % g.ndim), slice(start, stop))]
 
 
