@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_bn.errors import BoundsError, DTypeError, ShapeError
 from tinygrad_bn.functions.activations import softplus
+from tinygrad_bn.functions.creation import zeros_like
 from tinygrad_bn.functions.softmax import log_softmax, logsumexp
 from tinygrad_bn.functions.statistics import floating, mean, normalise_axes
 from tinygrad_bn.graph.composition import composition
@@ -158,10 +159,17 @@ def _hard_targets(
         spread = logp if factors is None else logp * factors.reshape(shape)
         even = -sum(spread, axis=along) / z.shape[along]
         losses = (1 - smoothing) * losses + smoothing * even
+    return _reduce_counted(losses, own, counts, reduction, "cross_entropy")
+
+
+def _reduce_counted(
+    losses: Tensor, weights: Tensor | None, counts: Tensor | None, reduction: str, what: str
+) -> Tensor:
+    """Reduce losses; samples that do not count weigh nothing."""
     if counts is not None:
+        weights = where(counts, 1.0 if weights is None else weights, zeros_like(losses))
         losses = where(counts, losses, 0.0)
-        own = where(counts, 1.0 if own is None else own, astype(labels * 0, z.dtype))
-    return reduced(losses, own, reduction, "cross_entropy")
+    return reduced(losses, weights, reduction, what)
 
 
 def _places(labels: Tensor, along: int) -> tuple[Any, ...]:
@@ -250,10 +258,7 @@ def nll_loss(
     own = None if weight is None else take(_class_weights(weight, logp, along), t, axis=0)
     if own is not None:
         losses = losses * own
-    if counts is not None:
-        losses = where(counts, losses, 0.0)
-        own = where(counts, 1.0 if own is None else own, astype(t * 0, logp.dtype))
-    return reduced(losses, own, reduction, "nll_loss")
+    return _reduce_counted(losses, own, counts, reduction, "nll_loss")
 
 
 @composition
