@@ -234,8 +234,8 @@ from tinygrad_bn.primitives.sorting import (
     sort as sort,
 )
 from tinygrad_bn.graph import interop as _interop  # noqa: F401  (NumPy's protocols)
-from tinygrad_bn.graph.namespaces import engine as _engine
-from tinygrad_bn.graph.primitive import Array as Array
+from tinygrad_bn.graph.namespaces import engine as _engine, tensors as _tensors
+from tinygrad_bn.graph.primitive import Array as Array, table as _table
 from tinygrad_bn.graph.program import Trace as Trace
 from tinygrad_bn.graph.state import no_grad as no_grad
 from tinygrad_bn.graph.state import scope as scope
@@ -267,9 +267,14 @@ _ROOMS = ("data", "functions", "nn", "optim", "testing", "viz")
 
 
 def __getattr__(name: str) -> Any:
-    """Import a room of the package when it is first used: ``import tinygrad_bn`` stays quick."""
+    """Find what no import above names: a row of the table (yours too), or a room of the package.
+
+    Rooms are imported when they are first used, so that ``import tinygrad_bn`` stays quick.
+    """
     if name in _ROOMS:
         return importlib.import_module(f"tinygrad_bn.{name}")
+    if name in _table:
+        return getattr(_tensors, name)
     raise AttributeError(f"module 'tinygrad_bn' has no attribute {name!r}")
 
 
