@@ -647,3 +647,21 @@ def test_concat_flattens_numbers_too():
 def test_an_optimiser_pickles():
     optimiser = tg.optim.Adam(tg.nn.Linear(2, 1).parameters(), 1e-3)
     assert pickle.loads(pickle.dumps(optimiser)).lr == 1e-3
+
+
+def test_sums_take_the_dtype_that_is_asked_for_and_no_axis_that_is_a_float():
+    x = np.full((400, 3), 1.5)
+    for dtype in (np.int8, np.uint8, np.float32):
+        assert tg.sum(x, axis=0, dtype=dtype).dtype == dtype
+    tg.sum(x, axis=0)
+    with pytest.raises(DTypeError):
+        tg.sum(x, axis=0.0)
+
+
+def test_two_parameters_of_one_name_are_refused():
+    class Clash(tg.nn.Module):
+        def __init__(self):
+            self.items = {1: tg.nn.Parameter([1.0]), "1": tg.nn.Parameter([2.0])}
+
+    with pytest.raises(ShapeError, match=r"have the name 'items\.1'"):
+        Clash().state_dict()

@@ -1,7 +1,7 @@
 """Transforms: derivatives of any order, of containers, traced, checkpointed and given by hand."""
 
 import tracemalloc
-from collections import namedtuple
+from collections import OrderedDict, namedtuple
 
 import numpy as np
 import pytest
@@ -869,3 +869,42 @@ def test_a_custom_rule_may_not_close_over_a_parameter(own_rule):
         return x * w.detach()
 
     assert tg.grad(lambda x: fixed(x).sum())(np.ones(1)).tolist() == [2.0]
+
+
+# programs of odd things ---------------------------------------------------------------------------
+
+
+def test_two_rules_of_one_name_keep_their_own_kernels_in_a_program(own_rule):
+    def make(c):
+        @own_rule(vjp=lambda xp, g, out, x: g * c)
+        def scaled_by(x):
+            return x * c
+
+        return scaled_by
+
+    double, fivefold = make(2.0), make(5.0)
+    traced = tg.trace(lambda x: double(fivefold(x)) + fivefold(x), np.ones(2))
+    assert traced.run().tolist() == [15.0, 15.0]
+    nameless = own_rule(vjp=lambda xp, g, out, x: 3 * g)(lambda x: 3 * x)
+    assert tg.trace(nameless, np.ones(2)).run().tolist() == [3.0, 3.0]
+
+
+def test_outputs_of_every_kind_come_back_from_a_program():
+    x = np.arange(6.0).reshape(3, 2)
+    both = tg.trace(tg.moments, x).run()
+    assert type(both).__name__ == "Moments"
+    assert both.mean == 2.5
+    ordered = tg.trace(lambda x: OrderedDict(twice=2 * x), x).run()
+    assert type(ordered) is OrderedDict
+    assert (ordered["twice"] == 2 * x).all()
+    layer = tg.nn.Linear(2, 1, rng=0)
+    slope = tg.trace(tg.grad(lambda m: m(x).sum()), layer).run()
+    assert slope.weight.tolist() == [[6.0, 9.0]]
+    plain = tg.trace(lambda x: {"a": [x.sum(), 1.5], "b": (x,)}, x)
+    assert "return {'a': [v1, 1.5], 'b': (x,)}" in plain.program()
+
+
+def test_a_program_sums_broadcast_inputs_as_the_trace_did():
+    x = np.broadcast_to(np.random.default_rng(0).normal(size=(1, 36, 37)), (40, 36, 37))
+    traced = tg.trace(tg.sum, x.astype(np.float32))
+    assert traced.run(x.astype(np.float32)) == traced.run() == traced.outputs.item()

@@ -79,6 +79,15 @@ def is_weak(value: Any) -> bool:
     return isinstance(value, float | complex) and not isinstance(value, np.generic)
 
 
+def is_plain(tree: Any) -> bool:
+    """Whether a container is of plain dicts, lists and tuples, so that its ``repr`` is its code."""
+    if type(tree) is dict:
+        return all(type(key) in (str, int) for key in tree) and all(map(is_plain, tree.values()))
+    if type(tree) in (list, tuple):
+        return all(map(is_plain, tree))
+    return is_leaf(tree) or tree is None or type(tree) in (str, int, bool)
+
+
 def find_integer(tree: Any, path: str = "") -> tuple[str, int] | None:
     """Find a Python int among the items of a container, with its path; None if there is none."""
     if isinstance(tree, int) and not isinstance(tree, bool):

@@ -6,10 +6,12 @@ The printed program is the graph's own text: executing it gives the same values 
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import keyword
 import math
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -18,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bn.errors import GradientError, ShapeError
-from tinygrad_bn.graph.containers import flatten
+from tinygrad_bn.graph.containers import flatten, is_plain
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.sweep import ancestors
 from tinygrad_bn.graph.tensor import Tensor
@@ -90,9 +92,19 @@ class Trace:
 
     def _called(self) -> set[str]:
         """List the names that the program's text calls, which no variable may take."""
-        ops = {node.op for node in self.nodes}
-        bound = {op.name for op in ops if _opaque(op)}
-        return {"np", "float", "int", "bool", "complex"} | bound | _helpers(ops).keys()
+        return _reserved | set(self._bound.values()) | _helpers(n.op for n in self.nodes).keys()
+
+    @functools.cached_property
+    def _bound(self) -> dict[Primitive, str]:
+        """Name the kernels that the program gets bound: those without a text of their own.
+
+        So are rows of one name, an old definition and a new one: each keeps its own kernel.
+        """
+        ops = list(dict.fromkeys(node.op for node in self.nodes))
+        uses = Counter(op.name for op in ops)
+        taken = _reserved | _helpers(ops).keys()
+        bound = [op for op in ops if _opaque(op) or uses[op.name] > 1]
+        return {op: _fresh(op.name, "rule", taken) for op in bound}
 
     @property
     def _title(self) -> str:
@@ -106,24 +118,32 @@ class Trace:
         the closed-over values as keywords.
         """
         names, nodes = self._names(), self.nodes
-        helpers = _helpers({node.op for node in nodes if _needs_text(node)})
+        printed = {n.op for n in nodes if n.op not in self._bound and _needs_text(n)}
+        helpers = _helpers(printed)
         constants = [names[c] for c in self._closed_over()]
         signature = [names[i] for i in self.inputs] + (["*", *constants] if constants else [])
         lines = [f"def {self._title}({', '.join(signature)}):"]
-        lines += [f"    {names[node]} = {_expression(node, names)}" for node in nodes]
+        lines += [f"    {names[n]} = {_expression(n, names, self._bound)}" for n in nodes]
         leaves, _, rebuild = flatten(self.outputs)
-        written = [names[x] if isinstance(x, Tensor) else literal(x) for x in leaves]
-        result = rebuild([_Name(text) for text in written])
+        written = [_Name(names[x] if isinstance(x, Tensor) else literal(x)) for x in leaves]
+        result = rebuild(list(written)) if is_plain(self.outputs) else tuple(written)
         lines.append(f"    return {result!r}")
         texts = [_source(helpers[name]) for name in sorted(helpers)]
         return "\n\n".join(["import numpy as np", *texts, "\n".join(lines)]) + "\n"
 
     def compile(self) -> Callable[..., Any]:
-        """Execute the program's text and return its function, the constants bound."""
-        namespace: dict[str, Any] = {n.op.name: n.op.kernel for n in self.nodes if _opaque(n.op)}
+        """Execute the program's text and return its function, the constants bound.
+
+        Where the outputs are no plain dicts, lists and tuples, the text returns their leaves, and
+        the function builds them again.
+        """
+        namespace: dict[str, Any] = {name: op.kernel for op, name in self._bound.items()}
         exec(self.program(), namespace)  # noqa: S102  (our own text is what is executed)
         function, constants = namespace[self._title], self.constants
-        return lambda *arrays: function(*arrays, **constants)
+        if is_plain(self.outputs):
+            return lambda *arrays: function(*arrays, **constants)
+        rebuild = flatten(self.outputs)[2]
+        return lambda *arrays: rebuild(list(function(*arrays, **constants)))
 
     def run(self, *arrays: Any) -> Any:
         """Run the program on other inputs of the same shapes (or on the recorded ones)."""
@@ -132,7 +152,7 @@ class Trace:
                 f"The trace has {len(self.inputs)} inputs; {len(arrays)} given.",
                 "Pass one array for each input, or none for the recorded ones.",
             )
-        values = [np.asarray(a) for a in arrays] or [self._values[i] for i in self.inputs]
+        values = [np.array(a) for a in arrays] or [self._values[i] for i in self.inputs]
         return self.compile()(*values)
 
     def __str__(self) -> str:
@@ -142,6 +162,9 @@ class Trace:
     def __repr__(self) -> str:
         """Show the name and size."""
         return f"<trace of {self.name}: {len(self.inputs)} inputs, {len(self.nodes)} operations>"
+
+
+_reserved = {"np", "float", "int", "bool", "complex"}
 
 
 class _Name(str):
@@ -193,7 +216,7 @@ def _needs_text(node: Tensor) -> bool:
     return _numpy_name(op) is None or op.unlike(*node.values, **node.params)
 
 
-def _expression(node: Tensor, names: dict[Tensor, str]) -> str:
+def _expression(node: Tensor, names: dict[Tensor, str], bound: dict[Primitive, str]) -> str:
     """Write the call that computes one node; parameters at their defaults are left out.
 
     Not so numbers: NumPy does not have the standard's defaults everywhere (``expand_dims``).
@@ -205,9 +228,9 @@ def _expression(node: Tensor, names: dict[Tensor, str]) -> str:
         for key, value in node.params.items()
         if key not in op.static or op.static[key] is not value or type(value) is int
     ]
-    call = f"{op.name}({', '.join([*operands, *params])})"
-    name = None if _needs_text(node) else _numpy_name(op)
-    return call if name is None else call.replace(op.name, f"np.{name}", 1)
+    name = _numpy_name(op)
+    plain = op.name if name is None or _needs_text(node) else f"np.{name}"
+    return f"{bound.get(op, plain)}({', '.join([*operands, *params])})"
 
 
 def literal(value: Any) -> str:

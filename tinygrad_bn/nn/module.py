@@ -225,7 +225,17 @@ class Module:
         return {name: value.copy() for name, value in self._state().items()}
 
     def _state(self) -> dict[str, Tensor]:
-        return {name: v for name, kind, v in self._walk() if kind in ("parameter", "buffer")}
+        found: dict[str, Tensor] = {}
+        for name, kind, value in self._walk():
+            if kind not in ("parameter", "buffer"):
+                continue
+            if name in found:
+                raise ShapeError(
+                    f"{type(self).__name__}: two parameters or buffers have the name {name!r}.",
+                    "Use keys without dots that differ as text.",
+                )
+            found[name] = value
+        return found
 
     def load_state_dict(self, state: Mapping[str, Any], *, strict: bool = True) -> Skipped:
         """Assign parameters and buffers from arrays by name, all or none.

@@ -29,7 +29,7 @@ def memory_order(shape: Shape, strides: Shape) -> list[int]:
     return sorted((a for a, n in enumerate(shape) if n != 1), key=keys.__getitem__)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=1024, typed=True)
 def plan_sum(shape: Shape, strides: Shape, axis: Axis, keepdims: bool) -> Plan:
     """Plan a sum: the axes in memory order, its runs of neighbouring axes, the densest first.
 
@@ -86,9 +86,11 @@ def sum_rows(x: Array, block: int = 16, wide: int = 1024) -> Array:
     return total if cut == n else total + sum_rows(x[:, cut:])
 
 
-def sums_in_blocks(x: Array, axis: Axis = None, keepdims: bool = False, **others: Any) -> bool:
+def sums_in_blocks(x: Array, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> bool:
     """Whether ``accurate_sum`` goes by blocks, so that its bits are not those of NumPy."""
     if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or not x.size:
+        return False
+    if dtype is not None and np.dtype(dtype).kind != "f":
         return False
     return plan_sum(x.shape, x.strides, axis, keepdims)[-1]
 
@@ -109,7 +111,7 @@ def accurate_sum(x: Array, axis: Axis, dtype: Any, keepdims: bool) -> Array:
     """Sum along axes; float16 in float32, and by blocks where NumPy's order would lose digits."""
     if dtype is None and getattr(x, "dtype", None) == np.float16:
         return accurate_sum(x, axis, np.float32, keepdims).astype(np.float16)
-    if not sums_in_blocks(x, axis, keepdims):
+    if not sums_in_blocks(x, axis, dtype, keepdims):
         return np.sum(x, axis=axis, dtype=dtype, keepdims=keepdims)
     order, runs, kept, back, shape, _ = plan_sum(x.shape, x.strides, axis, keepdims)
     total = np.ascontiguousarray(x.transpose(order), dtype=dtype)
