@@ -908,3 +908,11 @@ def test_a_program_sums_broadcast_inputs_as_the_trace_did():
     x = np.broadcast_to(np.random.default_rng(0).normal(size=(1, 36, 37)), (40, 36, 37))
     traced = tg.trace(tg.sum, x.astype(np.float32))
     assert traced.run(x.astype(np.float32)) == traced.run() == traced.outputs.item()
+
+
+def test_a_row_of_ones_own_needs_a_rule_for_each_operand_too():
+    with pytest.raises(DTypeError, match="half_ruled has 2 operands, and vjp has 1 rules"):
+
+        @tg.families.elementwise(vjp=[lambda xp, g, out, x, y: g])
+        def half_ruled(x, y, /):
+            return x + y

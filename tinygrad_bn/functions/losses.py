@@ -10,7 +10,7 @@ from tinygrad_bn.errors import BoundsError, DTypeError, ShapeError
 from tinygrad_bn.functions.activations import softplus
 from tinygrad_bn.functions.creation import zeros_like
 from tinygrad_bn.functions.softmax import log_softmax, logsumexp
-from tinygrad_bn.functions.statistics import floating, mean, normalise_axes
+from tinygrad_bn.functions.statistics import floating, in_dtype, mean, normalise_axes, widened
 from tinygrad_bn.graph.composition import composition
 from tinygrad_bn.graph.tensor import Operand, Tensor, as_constant
 from tinygrad_bn.primitives.elementwise import square, where
@@ -59,10 +59,7 @@ def reduced(losses: Tensor, weights: Tensor | None, reduction: str, what: str) -
         raise ShapeError(f"{what}: reduction={reduction!r}.", 'Use "mean", "sum" or "none".')
     if weights is None:
         return mean(losses)
-    if losses.dtype != np.float16:
-        return sum(losses) / sum(weights)
-    wide = sum(astype(losses, np.float32)) / sum(astype(weights, np.float32))
-    return astype(wide, np.float16)
+    return in_dtype(sum(widened(losses)) / sum(widened(weights)), losses.dtype)
 
 
 @composition
@@ -273,11 +270,8 @@ def binary_cross_entropy(
     Tensor(0.69314718)
     """
     z = floating(logits, "binary_cross_entropy")
-    t = (
-        astype(as_constant(target), z.dtype)
-        if as_constant(target).dtype.kind != "f"
-        else as_constant(target)
-    )
+    t = as_constant(target)
+    t = t if t.dtype.kind == "f" else astype(t, z.dtype)
     if t.shape != z.shape:
         raise ShapeError(
             f"binary_cross_entropy: target of shape {t.shape} for logits of shape {z.shape}.",

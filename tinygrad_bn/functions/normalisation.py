@@ -5,27 +5,23 @@ Each standardises over some axes; they differ in which. Their gradients are nowh
 
 from __future__ import annotations
 
-import numpy as np
-
 from tinygrad_bn.errors import ShapeError
+from tinygrad_bn.functions.creation import result_type
 from tinygrad_bn.functions.statistics import (
     Axis,
     centre,
     count_along,
     floating,
+    in_dtype,
     mean,
     normalise_axes,
+    widened,
 )
 from tinygrad_bn.graph.composition import composition
-from tinygrad_bn.graph.state import scope
+from tinygrad_bn.graph.state import composed_scope
 from tinygrad_bn.graph.tensor import Operand, Tensor, as_constant
 from tinygrad_bn.primitives.elementwise import sqrt, square
-from tinygrad_bn.primitives.movement import astype, reshape
-
-
-def _wide(x: Tensor) -> Tensor:
-    """Accumulate float16 in float32."""
-    return astype(x, np.float32) if x.dtype == np.float16 else x
+from tinygrad_bn.primitives.movement import reshape
 
 
 def _refuse_single(x: Tensor, axes: tuple[int, ...], what: str) -> None:
@@ -55,9 +51,9 @@ def _standardised(x: Tensor, axes: tuple[int, ...], eps: float, what: str) -> Te
     eps = float(eps)
     if not eps >= 0:
         raise ShapeError(f"{what}: eps={eps}.", "Use a small number that is not negative.")
-    values, _, variance = centre(_wide(x), axes)
+    values, _, variance = centre(widened(x), axes)
     result = values / sqrt(variance + eps)
-    return result if result.dtype == x.dtype else astype(result, x.dtype)
+    return in_dtype(result, x.dtype)
 
 
 def _affine(
@@ -125,16 +121,15 @@ def batch_norm(
     kept = _kept(operand, axes)
     if stats is None:
         _refuse_single(operand, axes, "batch_norm")
-        with scope("standardize"):
+        with composed_scope("standardize"):
             x_hat = _standardised(operand, axes, eps, "batch_norm")
     else:
         average, variance = (
             _fitted(as_constant(s), kept, operand.ndim, f"batch_norm: {name}")
             for name, s in zip(("mean", "var"), stats, strict=True)
         )
-        scaled = (_wide(operand) - _wide(average)) / sqrt(_wide(variance) + float(eps))
-        narrow = operand.dtype == average.dtype == variance.dtype == np.float16
-        x_hat = astype(scaled, np.float16) if narrow else scaled
+        scaled = (widened(operand) - widened(average)) / sqrt(widened(variance) + float(eps))
+        x_hat = in_dtype(scaled, result_type(operand, average, variance))
     return _affine(x_hat, gamma, beta, kept, "batch_norm")
 
 
@@ -182,9 +177,9 @@ def rms_norm(
     """Divide by the root of the mean square over ``axis`` (Zhang & Sennrich 2019)."""
     operand = floating(x, "rms_norm")
     axes = normalise_axes(operand, axis, "rms_norm")
-    wide = _wide(operand)
+    wide = widened(operand)
     scaled = wide / sqrt(mean(square(wide), axis=axes, keepdims=True) + float(eps))
-    scaled = scaled if scaled.dtype == operand.dtype else astype(scaled, operand.dtype)
+    scaled = in_dtype(scaled, operand.dtype)
     shape = tuple(n if a in axes else -1 for a, n in enumerate(operand.shape))
     return _affine(scaled, gamma, None, shape, "rms_norm")
 

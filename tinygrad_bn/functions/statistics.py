@@ -52,6 +52,16 @@ def floating(x: Operand, what: str) -> Tensor:
     return operand
 
 
+def widened(x: Tensor) -> Tensor:
+    """Return float16 as float32, in which it is accumulated; all else as it is."""
+    return astype(x, np.float32) if x.dtype == np.float16 else x
+
+
+def in_dtype(x: Tensor, dtype: Any) -> Tensor:
+    """Return a tensor in a dtype; no node where it has that already."""
+    return x if x.dtype == dtype else astype(x, dtype)
+
+
 @composition
 def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Arithmetic mean along axes (None: all). float16 is accumulated in float32.
@@ -63,10 +73,8 @@ def mean(x: Operand, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     if operand.dtype.kind in "biu":
         operand = astype(operand, np.float64)
     axes = normalise_axes(operand, axis, "mean")
-    if operand.dtype == np.float16:
-        wide = sum(astype(operand, np.float32), axis=axes, keepdims=keepdims)
-        return astype(wide / count_along(operand, axes), np.float16)
-    return sum(operand, axis=axes, keepdims=keepdims) / count_along(operand, axes)
+    total = sum(widened(operand), axis=axes, keepdims=keepdims)
+    return in_dtype(total / count_along(operand, axes), operand.dtype)
 
 
 class Moments(NamedTuple):
@@ -109,14 +117,13 @@ def _degrees(n: int, correction: float) -> float:
 def _accumulated(x: Operand, what: str) -> tuple[Tensor, np.dtype[Any]]:
     """Return a floating-point operand in which to accumulate, and the dtype of the answer."""
     operand = floating(x, what)
-    wide = astype(operand, np.float32) if operand.dtype == np.float16 else operand
-    return wide, operand.dtype
+    return widened(operand), operand.dtype
 
 
 def _finish(result: Tensor, axes: tuple[int, ...], dtype: Any, *, keepdims: bool) -> Tensor:
     """Drop reduced axes and return to the operand's dtype."""
     kept = result if keepdims or not axes else squeeze(result, axes)
-    return kept if kept.dtype == dtype else astype(kept, dtype)
+    return in_dtype(kept, dtype)
 
 
 @composition

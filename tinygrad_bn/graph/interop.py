@@ -26,6 +26,9 @@ INSTEAD = {
 }  # fmt: skip
 """What to call instead of a ufunc's method."""
 
+ELSE = "Use functions of tinygrad_bn,"
+"""How a fix begins where no single function can be named."""
+
 QUERIES = {
     np.allclose, np.array_equal, np.array_repr, np.array_str, np.array2string, np.isclose,
     np.ndim, np.shape, np.size, np.result_type, np.can_cast, np.shares_memory, np.may_share_memory,
@@ -56,9 +59,6 @@ def _refuse_ufunc(called: str, method: str, name: str | None, keywords: dict[str
     raise DTypeError(
         f"numpy.{call}{given} cannot be applied to a Tensor: it would lose the gradient.", fix
     )
-
-
-ELSE = "Use functions of tinygrad_bn,"
 
 
 def apply_function(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:

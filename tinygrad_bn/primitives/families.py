@@ -101,7 +101,7 @@ def primitive(
     def decorate(function: Callable[P, Any]) -> Callable[P, Tensor]:
         """Enter the row into the table; return its public function."""
         call = _Call.of(function)
-        rules: Any = vjp if isinstance(vjp, tuple | Each | Leading) else (vjp,) * len(call.operands)
+        rules: Any = vjp if isinstance(vjp, Each | Leading) else _as_tuple(vjp, call)
         _check_rules(function.__name__, rules, call)
         op = Primitive(
             name=function.__name__,
@@ -133,10 +133,23 @@ def primitive(
     return decorate
 
 
+def _as_tuple(vjp: Any, call: _Call) -> tuple[Rule | None, ...]:
+    """Give one rule for each operand; a single one serves them all."""
+    return (vjp,) * len(call.operands) if vjp is None or callable(vjp) else tuple(vjp)
+
+
 def _check_rules(name: str, rules: Any, call: _Call) -> None:
-    """Raise if a rule cannot be called as the sweep calls it."""
+    """Raise if there is not one rule for each operand, called as the sweep calls it."""
+    if not isinstance(rules, tuple):
+        return
+    count = "any number of" if call.variadic and any(rules) else len(call.operands)
+    if len(rules) != count:
+        raise DTypeError(
+            f"{name} has {count} operands, and vjp has {len(rules)} rules.",
+            "Give one rule for each operand, None for one without a gradient.",
+        )
     operands = ", ".join(call.operands)
-    for rule in rules if isinstance(rules, tuple) else ():
+    for rule in rules:
         try:
             if rule is not None:
                 filled = (None,) * (3 + len(call.operands))
@@ -173,7 +186,8 @@ class _Call(NamedTuple):
         """Read the signature of a row."""
         parameters = inspect.signature(function).parameters.values()
         arrays = [p for p in parameters if p.annotation in ("Array", "tg.Array", Array)]
-        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        kinds = inspect.Parameter
+        positional = (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD, kinds.VAR_POSITIONAL)
         arrays = arrays or [p for p in parameters if p.kind in positional and p.default is p.empty]
         variadic = any(p.kind is p.VAR_POSITIONAL for p in arrays)
         return cls(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,11 +11,11 @@ import numpy as np
 from tinygrad_bn.errors import DTypeError, GradientError, TinygradError
 from tinygrad_bn.graph.containers import flatten, is_weak
 from tinygrad_bn.graph.namespaces import tensors
-from tinygrad_bn.graph.primitive import Array, Primitive, Rule, bind
+from tinygrad_bn.graph.primitive import Primitive, Rule, bind
 from tinygrad_bn.graph.state import Replay, current, using
 from tinygrad_bn.graph.sweep import scratch, sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor, as_constant, leaf
-from tinygrad_bn.primitives.families import Case, Each, Leading, Row, primitive
+from tinygrad_bn.primitives.families import Case, Each, Row, primitive
 from tinygrad_bn.transforms.lifting import call, name_of
 
 
@@ -49,7 +48,7 @@ def custom_rule(
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Tensor]:
         """Make the function a row with the given rules."""
-        rules = _one_for_each(function, vjp)
+        _refuse_row(function)
 
         @functools.wraps(function)
         def kernel(*values: Any, **params: Any) -> Any:
@@ -61,7 +60,7 @@ def custom_rule(
 
         row: Row = primitive(
             "custom",
-            vjp=rules,
+            vjp=(vjp,) if callable(vjp) else vjp,
             cases=cases,
             domain=domain,
             margin=margin,
@@ -74,35 +73,13 @@ def custom_rule(
     return decorate
 
 
-def _one_for_each(function: Callable[..., Any], vjp: Any) -> Any:
-    """Return the rules, if there is one for each operand of a function that is not a row yet."""
+def _refuse_row(function: Callable[..., Any]) -> None:
+    """Raise for a function that is public already: wrapping it would replace it."""
     name = name_of(function)
     if getattr(tensors, name, None) is function:
         raise TinygradError(
             f"The function {name!r} exists already.", "Define a function of another name."
         )
-    if isinstance(vjp, Each | Leading):
-        return vjp
-    rules = (vjp,) if callable(vjp) else tuple(vjp)
-    count = _operands(function)
-    if len(rules) != count:
-        operands = "any number of" if count is None else count
-        raise DTypeError(
-            f"{name} has {operands} operands, and vjp has {len(rules)} rules.",
-            "Give one rule for each operand, None for one without a gradient.",
-        )
-    return rules
-
-
-def _operands(function: Callable[..., Any]) -> int | None:
-    """Count the operands of a function as its row will; None if it takes any number."""
-    parameters = inspect.signature(function).parameters.values()
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return None
-    arrays = [p for p in parameters if p.annotation in ("Array", "tg.Array", Array)]
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    arrays = arrays or [p for p in parameters if p.kind in positional and p.default is p.empty]
-    return len(arrays)
 
 
 def _checked(function: Callable[..., Any], result: Any) -> Tensor:
