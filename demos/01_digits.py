@@ -133,14 +133,13 @@ def property_check(
 def draw_curves(histories: dict[str, History], out: Path) -> None:
     """Draw loss and test accuracy over the steps."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    styles = (("#3b7dd8", (-4, 9)), ("#e08a1e", (8, -15)))
-    for (name, history), (colour, offset) in zip(histories.items(), styles, strict=True):
+    for (name, history), colour in zip(histories.items(), ("#3b7dd8", "#e08a1e"), strict=True):
         left.semilogy(history.loss, color=colour, alpha=0.85, linewidth=1, label=name)
-        right.plot(history.accuracy, color=colour, linewidth=1.5, label=name)
+        reached = name
         if at := history.steps_to_goal:
-            point = (at - 1, history.accuracy[at - 1])
-            right.plot(*point, "o", color=colour)
-            right.annotate(f"step {at}", point, offset, textcoords="offset points", color=colour)
+            reached = f"{name}: {GOAL:.0%} after {at} steps"
+            right.plot(at - 1, history.accuracy[at - 1], "o", color=colour)
+        right.plot(history.accuracy, color=colour, linewidth=1.5, label=reached)
     right.axhline(GOAL, color="#9aa5b1", linewidth=1, linestyle="--")
     left.set(title="training loss", xlabel="step", ylabel="cross-entropy of the batch")
     right.set(title="test accuracy", xlabel="step", ylim=(0.5, 1.0))
