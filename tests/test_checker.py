@@ -15,7 +15,7 @@ from tinygrad_bn.graph.namespaces import arrays, tensors
 from tinygrad_bn.graph.primitive import table
 from tinygrad_bn.testing import check_gradients
 from tinygrad_bn.testing.differences import central, noise_of, one_sided
-from tinygrad_bn.testing.probe import Probe
+from tinygrad_bn.testing.recorded import Recorded
 
 DRAWN = np.random.default_rng(7).normal(size=(4, 3))
 LABELS = np.array([0, 2, 1, 1])
@@ -212,7 +212,8 @@ def test_what_differences_cannot_tell_is_inconclusive_and_no_pass():
         return x + tg.astype(tg.astype(1e3 * tg.sin(x), tg.float16), tg.float64)
 
     report = check_gradients(rough, 0.7)
-    assert kinds(report) == {"inconclusive"}
+    assert kinds(report) == {"inconclusive", "ok"}
+    assert {v.mode for v in report.verdicts if v.kind == "ok"} == {"adjoint", "linear"}
     assert not report.ok
     with pytest.raises(GradientError, match="NOT SHOWN RIGHT"):
         report.raise_if_wrong()
@@ -244,7 +245,9 @@ def test_integers_and_the_like_are_passed_through():
 def test_every_order_mode_argument_and_direction_has_a_verdict():
     report = check_gradients(lambda a, b: a * a * b, 2.0, 3.0, directions=2, order=3)
     asked = {(v.argument, v.mode, v.order, v.direction) for v in report.verdicts}
-    assert asked == set(itertools.product("ab", ("reverse", "forward"), (1, 2, 3), (0, 1)))
+    modes = ("reverse", "forward", "adjoint")
+    linear = {(name, "linear", 1, 0) for name in "ab"}
+    assert asked == set(itertools.product("ab", modes, (1, 2, 3), (0, 1))) | linear
     assert report.worst < 1e-14
     for v in report.verdicts:
         assert abs(v.claimed - v.numeric) <= v.tolerance
@@ -341,7 +344,7 @@ def test_a_check_of_batch_norm_takes_a_fraction_of_a_second():
 
 @pytest.mark.parametrize("name", ["x squared at 1e12", "ties of max", "batch_norm", "softmax"])
 def test_without_long_double_right_passes_and_wrong_is_found(rule, monkeypatch, name):
-    monkeypatch.setattr(Probe, "extended", False)
+    monkeypatch.setattr(Recorded, "extended", False)
     function, *arguments = RIGHT[name]
     report = check_gradients(function, *arguments)
     assert report.ok, str(report)

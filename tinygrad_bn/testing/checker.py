@@ -1,26 +1,32 @@
-"""check_gradients: whether the derivatives of a function are right, to any order, at a point."""
+"""check_gradients and check_rule: whether derivatives are right, to any order, at a point."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_bn.errors import ShapeError
+from tinygrad_bn.errors import ShapeError, TinygradError
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.tensor import as_constant
-from tinygrad_bn.testing.culprit import first_wrong, worst_element
+from tinygrad_bn.testing.culprit import find_culprit, worst_element
 from tinygrad_bn.testing.directions import beside, cotangents, direction_for
-from tinygrad_bn.testing.judge import Question
-from tinygrad_bn.testing.precision import rounding_bound
-from tinygrad_bn.testing.probe import Arrays, Flat, Probe, cast, dot, flatten_function
+from tinygrad_bn.testing.foreign import Foreign
+from tinygrad_bn.testing.judge import Asked, Question
+from tinygrad_bn.testing.precision import experienced_bound, rounding_bound
+from tinygrad_bn.testing.recorded import Recorded, flatten_function
+from tinygrad_bn.testing.reproduction import reproduce_recorded, reproduce_rule
+from tinygrad_bn.testing.structure import form, linear, memory, repeated
+from tinygrad_bn.testing.subjects import Arrays, Misfit, Subject, cast, dot
 from tinygrad_bn.testing.verdicts import GOOD, Report, Verdict
 from tinygrad_bn.transforms.lifting import argument_names, name_of
 
 MODES = ("reverse", "forward")
+
+FORMLESS = (Misfit, TinygradError, ValueError, TypeError, IndexError)
+"""What a derivative of a wrong form raises when it is formed."""
 
 
 def check_gradients(
@@ -36,27 +42,68 @@ def check_gradients(
     ``arguments``: tensors, arrays, floats or containers of them; integers and the like are passed
     on as they are. The function returns a tensor or a container. ``order=2`` checks the gradient
     as a function, too. ``directions``: how many random directions, each with a random cotangent,
-    for every argument. The differences are taken in long double where the function allows it;
-    the tolerance follows from their estimated error and the measured rounding of the gradient.
-    Arguments narrower than float64 are checked in float64, and then that their own gradient
-    agrees with it as far as their dtype allows.
+    for every argument. The truth is a complex step where the recorded graph is analytic, else
+    differences, in long double where the function allows it; the tolerance follows from their
+    estimated error and the measured rounding of the gradient. Arguments narrower than float64
+    are checked in float64, and then that their own gradient agrees with it as far as their dtype
+    allows. Besides: whether forward and reverse mode agree, whether the gradient is linear in the
+    cotangent, comes out twice the same, has the form of its argument and memory of its own.
 
-    Raises DTypeError where there is nothing to differentiate, ShapeError for unknown modes.
+    What the function draws at random through this package is drawn once; running statistics stay
+    as they are. Raises DTypeError where there is nothing to differentiate, ShapeError for unknown
+    modes.
 
     >>> from tinygrad_bn import sin
     >>> report = check_gradients(lambda x: sin(x) * x, 2.0)
     >>> report.ok, report.worst < 1e-14
     (True, True)
     """
+    _refuse("check_gradients", modes, order, directions)
+    flat, values = flatten_function(function, arguments)
+    subject = Recorded(flat, cast(values, np.float64))
+    names = _names(function, arguments)
+    plan = Plan(name_of(function), names, tuple(modes), order, directions, seed)
+    return _Check(subject, values, plan).report()
+
+
+def check_rule(
+    value: Callable[..., Any],
+    vjp: Callable[..., Any],
+    *arguments: Any,
+    directions: int = 3,
+    seed: int = 0,
+) -> Report:
+    """Check a derivative written by hand, of a function of plain arrays, in any framework.
+
+    ``value(*arguments)`` returns an array, or a tuple of arrays; ``vjp(g, *arguments)`` the
+    gradients of ``sum(g * value)``, one for each floating-point argument (one array where there
+    is one; None for zero), ``g`` being a tuple where the value is one. Long double is used where
+    both functions take it. Without a graph a kink is known by its one-sided slopes alone.
+    ``adapters`` make such a pair of a function of PyTorch, JAX, autograd or MyGrad:
+    ``check_rule(*adapters.from_torch(f), x)``.
+
+    Raises DTypeError where there is nothing to differentiate.
+
+    >>> report = check_rule(np.sin, lambda g, x: g * np.cos(x), np.array([0.5, 2.0]))
+    >>> report.ok
+    True
+    >>> check_rule(np.sin, lambda g, x: g * x, np.array([0.5, 2.0])).ok
+    False
+    """
+    _refuse("check_rule", ("reverse",), 1, directions)
+    subject = Foreign(value, vjp, arguments)
+    labels = argument_names(value, len(arguments))
+    names = [labels[i] for i in subject.chosen]
+    plan = Plan(name_of(value), names, ("reverse",), 1, directions, seed)
+    return _Check(subject, subject.given, plan).report()
+
+
+def _refuse(name: str, modes: Sequence[str], order: int, directions: int) -> None:
     if not modes or set(modes) - set(MODES) or order < 1 or directions < 1:
         raise ShapeError(
-            f"check_gradients with modes={modes!r}, order={order}, directions={directions}.",
+            f"{name} with modes={modes!r}, order={order}, directions={directions}.",
             f"Modes are among {MODES}; order and directions are at least 1.",
         )
-    flat, values = flatten_function(function, arguments)
-    names = _names(function, arguments)
-    check = _Check(flat, values, names, tuple(modes), order, directions, seed)
-    return check.report(name_of(function))
 
 
 def _names(function: Callable[..., Any], arguments: Sequence[Any]) -> list[str]:
@@ -73,6 +120,17 @@ def _names(function: Callable[..., Any], arguments: Sequence[Any]) -> list[str]:
     return found
 
 
+class Plan(NamedTuple):
+    """What is to be asked."""
+
+    name: str
+    names: Sequence[str]
+    modes: tuple[str, ...]
+    order: int
+    directions: int
+    seed: int
+
+
 class _Answer(NamedTuple):
     """A verdict with what was asked."""
 
@@ -83,91 +141,119 @@ class _Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class _Check:
-    """One check of a flat function at a point."""
+    """One check of a function at a point; ``given``: the point in the arguments' own dtypes."""
 
-    flat: Flat
+    subject: Subject
     given: Arrays
-    names: Sequence[str]
-    modes: tuple[str, ...]
-    order: int
-    directions: int
-    seed: int
+    plan: Plan
 
-    def report(self, name: str) -> Report:
+    def report(self) -> Report:
         """Ask everything; where something is wrong, find where."""
+        name, seed = self.plan.name, self.plan.seed
         hopeless = self._hopeless()
-        if hopeless is not None:
-            return Report(name, self.seed, [hopeless])
-        answers = list(self._answers(self._probe, self.directions))
+        if hopeless:
+            return Report(name, seed, hopeless)
+        answers = list(self._answers(self.subject, self.plan.directions))
         if any(a.verdict.slopes is not None for a in answers):
             answers += self._nearby()
-        wrong = next((a for a in answers if a.verdict.kind == "mismatch"), None)
-        culprit = self._culprit(wrong.question.probe) if wrong else ""
-        if wrong and not culprit and _only_kinks(answers):
+        wrong = max(
+            (a for a in answers if a.verdict.kind == "mismatch"),
+            key=lambda a: a.verdict.excess,
+            default=None,
+        )
+        culprit = self._culprit(wrong) if wrong else ""
+        if wrong and not culprit and isinstance(self.subject, Recorded) and _only_kinks(answers):
             answers, wrong = [_forgiven(a) for a in answers], None
         verdicts = [a.verdict for a in answers]
         if wrong is None:
-            return Report(name, self.seed, [*verdicts, *self._agreement()])
-        return Report(name, self.seed, verdicts, self._element(wrong), culprit or _cut(wrong))
+            return Report(name, seed, [*verdicts, *self._laws(), *self._agreement()])
+        again = self._reproduction(wrong)
+        return Report(name, seed, verdicts, self._element(wrong), culprit, *again)
 
-    @functools.cached_property
-    def _probe(self) -> Probe:
-        return Probe(self.flat, cast(self.given, np.float64))
+    def _hopeless(self) -> list[Verdict]:
+        """Say why differences make no sense: results not finite or not repeated, no gradient."""
+        subject, given, names = self.subject, self.given, self.plan.names
+        results = subject.results(given)
+        v = cotangents(results, self._rng())
+        if not all(np.all(np.isfinite(y)) for y in (*results, *subject.results(subject.values))):
+            return [Verdict("nonfinite", note=_first_nonfinite(subject, given))]
+        try:
+            return [
+                *repeated(subject, given, v),
+                *memory(subject, given, v, names),
+                *form(subject, given, v, names),
+            ]
+        except FORMLESS as error:
+            return [Verdict("mismatch", mode="form", note=_said(error))]
 
-    def _hopeless(self) -> Verdict | None:
-        """Say why differences make no sense: results that are not finite, or not repeated."""
-        given = Probe(self.flat, self.given)
-        first, second = given.results(self.given), given.results(self.given)
-        v = cotangents(first, np.random.default_rng(self.seed))
-        if not _same(first, second):
-            return Verdict("nondeterministic", note="The function gave two values at one point.")
-        if not all(np.all(np.isfinite(y)) for y in (*first, *given.results(self._probe.values))):
-            return Verdict("nonfinite", note=_first_nonfinite(given))
-        if not _same(given.pull(self.given, v), given.pull(self.given, v)):
-            return Verdict("nondeterministic", note="The gradient differed at one point.")
-        return None
+    def _rng(self, *salt: int) -> np.random.Generator:
+        return np.random.default_rng([self.plan.seed, *salt] if salt else self.plan.seed)
 
-    def _answers(self, start: Probe, directions: int) -> Iterator[_Answer]:
+    def _answers(self, start: Subject, directions: int) -> Iterator[_Answer]:
         """Ask about each order, argument and mode; a wrong order makes the next pointless."""
         for k in range(directions):
-            rng = np.random.default_rng([self.seed, k])
-            probe, scale = start, 0.0
+            rng = self._rng(k)
+            subject, scale = start, 0.0
             v = cotangents(start.results(start.values), rng)
-            for order in range(1, self.order + 1):
-                asked = list(self._one_order(probe, v, rng, scale, order=order, direction=k))
-                yield from asked
-                if any(a.verdict.kind not in GOOD for a in asked):
+            for order in range(1, self.plan.order + 1):
+                asked = Asked(subject, v, scale)
+                answers = list(self._one_order(asked, rng, order=order, direction=k))
+                yield from answers
+                if order == self.plan.order or any(a.verdict.kind not in GOOD for a in answers):
                     break
-                scale = max(scale, asked[0].question.size)
-                probe = probe.gradient(v)
-                v = [direction_for(x, rng) for x in start.values]
+                scale = max(scale, asked.size)
+                subject, v = self._derived(subject, v, rng)
+
+    def _derived(self, subject: Subject, v: Arrays, rng: np.random.Generator) -> Any:
+        """Return the gradient as a subject, with a cotangent for it."""
+        return subject.gradient(v), [direction_for(x, rng) for x in subject.values]
 
     def _one_order(
-        self, probe: Probe, v: Arrays, rng: np.random.Generator, scale: float, **labels: Any
+        self, asked: Asked, rng: np.random.Generator, *, order: int, direction: int
     ) -> Iterator[_Answer]:
-        for position, name in enumerate(self.names):
-            direction = [np.zeros_like(x) for x in probe.values]
-            direction[position] = direction_for(probe.values[position], rng)
-            question = Question(probe, v, direction, scale)
-            for mode in self.modes:
-                yield _Answer(question.judge(mode, argument=name, **labels), question, position)
+        values = asked.subject.values
+        for position, name in enumerate(self.plan.names):
+            step = direction_for(values[position], rng)
+            question = Question(asked, _alone(values, position, step))
+            labels: dict[str, Any] = {"argument": name, "order": order, "direction": direction}
+            for mode in self.plan.modes:
+                yield _Answer(_asked(question, mode, labels), question, position)
+            if set(MODES) <= set(self.plan.modes) and question.claimed(MODES):
+                yield _Answer(question.adjoint(**labels), question, position)
 
     def _nearby(self) -> Iterator[_Answer]:
         """Ask the same beside the point, where its kinks are not."""
-        rng = np.random.default_rng([self.seed, self.directions])
-        moved = Probe(self.flat, [beside(x, rng) for x in self._probe.values])
+        rng = self._rng(self.plan.directions)
+        moved = self.subject.at([beside(x, rng) for x in self.subject.values])
         if not all(np.all(np.isfinite(y)) for y in moved.results(moved.values)):
             return
         for answer in self._answers(moved, 1):
             if answer.verdict.kind in ("ok", "kink", "mismatch"):
                 yield answer._replace(verdict=replace(answer.verdict, nearby=True))
 
-    def _culprit(self, probe: Probe) -> str:
-        return first_wrong(probe.traced(probe.values).nodes, np.random.default_rng(self.seed))
+    def _laws(self) -> Iterator[Verdict]:
+        """Whether the gradient is linear in its cotangent."""
+        subject, rng = self.subject, self._rng(self.plan.directions + 1)
+        results = subject.results(subject.values)
+        one, two = (Asked(subject, cotangents(results, rng)) for _ in range(2))
+        steps = [direction_for(x, rng) for x in subject.values]
+        return linear(one, two, steps, self.plan.names)
+
+    def _culprit(self, wrong: _Answer) -> str:
+        subject = wrong.question.subject
+        if not isinstance(subject, Recorded):
+            return ""
+        return find_culprit(subject, wrong.question.asked.v, self._rng())
 
     def _element(self, wrong: _Answer) -> str:
         place = worst_element(wrong.question, wrong.position)
-        return f"{self.names[wrong.position]}{place}" if place else ""
+        return f"{self.plan.names[wrong.position]}{place}" if place else ""
+
+    def _reproduction(self, wrong: _Answer) -> tuple[str, str]:
+        subject, names, seed = self.subject, self.plan.names, self.plan.seed
+        if isinstance(subject, Recorded):
+            return reproduce_recorded(wrong.question, wrong.position, names)
+        return "", reproduce_rule(self.plan.name, subject, seed)
 
     def _agreement(self) -> Iterator[Verdict]:
         """Compare the gradient in the arguments' own dtype with that in float64."""
@@ -175,34 +261,53 @@ class _Check:
         narrow = min((x.dtype for x in self.given), key=lambda d: d.itemsize)
         if narrow.itemsize >= dtype.type(0).itemsize == 8:
             return
-        rng = np.random.default_rng(self.seed)
-        probe = self._probe
-        v = cotangents(probe.results(probe.values), rng)
-        both = (probe, Probe(self.flat, self.given))
-        own, wide = probe.pull(self.given, v), probe.pull(probe.values, v)
-        for position, name in enumerate(self.names):
-            direction = [np.zeros_like(x) for x in probe.values]
-            direction[position] = direction_for(probe.values[position], rng)
-            claimed, numeric = float(dot(own, direction)), float(dot(wide, direction))
-            bound = max(rounding_bound(p, v, direction, narrow) for p in both)
-            kind = _agrees(probe, direction, claimed - numeric, bound, narrow)
+        rng, wide = self._rng(), self.subject
+        v = cotangents(wide.results(wide.values), rng)
+        own, reference = wide.pull(self.given, v), wide.pull(wide.values, v)
+        for position, name in enumerate(self.plan.names):
+            step = direction_for(wide.values[position], rng)
+            direction = _alone(wide.values, position, step)
+            claimed, numeric = float(dot(own, direction)), float(dot(reference, direction))
+            bound = self._bound(v, direction, narrow)
+            kind = _agrees(wide, direction, claimed - numeric, bound, narrow)
             yield Verdict(
                 kind, name, str(narrow), claimed=claimed, numeric=numeric, tolerance=bound
             )
 
+    def _bound(self, v: Arrays, direction: Arrays, dtype: Any) -> float:
+        """Bound the rounding error of a gradient in a narrow dtype, at the point and as given."""
+        subject = self.subject
+        if not isinstance(subject, Recorded):
+            return experienced_bound(subject, v, direction, dtype)
+        both = (subject, subject.at(self.given))
+        return max(rounding_bound(s, v, direction, dtype) for s in both)
 
-def _agrees(probe: Probe, direction: Arrays, off: float, bound: float, dtype: Any) -> str:
+
+def _alone(values: Arrays, position: int, step: Any) -> Arrays:
+    """Return a direction along one argument."""
+    return [step if i == position else np.zeros_like(x) for i, x in enumerate(values)]
+
+
+def _asked(question: Question, mode: str, labels: dict[str, Any]) -> Verdict:
+    """Judge; a derivative that cannot be formed is a mismatch."""
+    try:
+        return question.judge(mode, **labels)
+    except FORMLESS as error:
+        return Verdict("mismatch", mode=mode, note=_said(error), **labels)
+
+
+def _said(error: Exception) -> str:
+    return f"The gradient could not be formed: {error}"
+
+
+def _agrees(subject: Subject, direction: Arrays, off: float, bound: float, dtype: Any) -> str:
     """Judge a gradient in a narrow dtype; near a kink, rounding may choose the other side."""
     if not np.isfinite(off):
         return "nonfinite"
     if abs(off) <= bound:
         return "ok"
     close = 64 * float(np.finfo(dtype).eps)
-    return "kink" if any(t <= close for t in probe.kinks(direction)) else "mismatch"
-
-
-def _same(first: Arrays, second: Arrays) -> bool:
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, second, strict=True))
+    return "kink" if any(k.step <= close for k in subject.kinks(direction)) else "mismatch"
 
 
 def _only_kinks(answers: Sequence[_Answer]) -> bool:
@@ -221,17 +326,12 @@ def _forgiven(answer: _Answer) -> _Answer:
     return answer._replace(verdict=replace(answer.verdict, kind="kink", note=note))
 
 
-def _cut(wrong: _Answer) -> str:
-    """Say what else can be wrong where every rule is right."""
-    probe = wrong.question.probe
-    nodes = probe.traced(probe.values).nodes
-    stops = [str(n.where) for n in nodes if n.op.name == "stop_gradient"]
-    said = "every rule is right at its own operands: the path of the gradient is cut or changed"
-    return said + (f"; stop_gradient at {', '.join(dict.fromkeys(stops))}" if stops else "")
-
-
-def _first_nonfinite(probe: Probe) -> str:
-    for node in probe.traced(probe.values).nodes:
+def _first_nonfinite(subject: Subject, given: Arrays) -> str:
+    if not isinstance(subject, Recorded):
+        return "The value is not finite at this point."
+    for node in subject.traced(given).nodes:
         if node.dtype.kind == "f" and not np.all(np.isfinite(node.data)):
             return f"The first value that is not finite comes from {node.op.name} at {node.where}."
     return "An argument is not finite."
+
+

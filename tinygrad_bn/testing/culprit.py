@@ -1,18 +1,25 @@
-"""Where a wrong gradient comes from: the first operation whose rule is wrong, the worst element."""
+"""Where a wrong gradient comes from: the first wrong rule, else the first wrong cotangent."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from tinygrad_bn.errors import TinygradError
 from tinygrad_bn.graph.primitive import bind, describe
+from tinygrad_bn.graph.program import Trace
+from tinygrad_bn.graph.state import using
+from tinygrad_bn.graph.sweep import sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.testing.directions import beside, cotangents, direction_for
-from tinygrad_bn.testing.judge import Question
-from tinygrad_bn.testing.probe import Probe
+from tinygrad_bn.testing.judge import Asked, Question
+from tinygrad_bn.testing.recorded import Recorded, leaves_of
+from tinygrad_bn.testing.replay import STEPS, Replay, kinks_among
+from tinygrad_bn.testing.subjects import Array, Arrays, Kink, Subject, cast
 from tinygrad_bn.testing.verdicts import Verdict
 
 ELEMENTS = 64
@@ -22,28 +29,47 @@ SAMPLES = 48
 """At how many points around a kink the slopes of an operation are looked at."""
 
 
+def find_culprit(subject: Recorded, v: Arrays, rng: np.random.Generator) -> str:
+    """Say what makes a gradient wrong: a rule, a cut or a sweep, or a value that was read."""
+    found = first_wrong(subject.traced(subject.values).nodes, rng)
+    if found:
+        return found
+    if not subject.faithful:
+        return (
+            "every rule is right at its own operands; but at another point the function records "
+            "another graph: a value is read (item(), float(), np.asarray) and became a constant"
+        )
+    found = _first_wrong_cotangent(subject, v, rng)
+    return f"every rule is right at its own operands; {found}" if found else ""
+
+
+# rules ------------------------------------------------------------------------------------------
+
+
 def first_wrong(nodes: Iterable[Tensor], rng: np.random.Generator) -> str:
     """Name the first operation whose rule disagrees with differences at its own operands."""
     for node in nodes:
-        for operand, probe in _operands(node):
-            verdict = _check_node(probe, rng)
+        for operand, subject in _operands(node):
+            given = f"{node.op.name}({', '.join(map(describe, node.values))}) at {node.where}"
+            try:
+                verdict = _check_node(subject, rng)
+            except (TinygradError, ValueError, TypeError, IndexError) as error:
+                return f"first wrong rule: {given}, for operand {operand}: {error}"
             if _is_wrong(verdict):
-                given = ", ".join(map(describe, node.values))
                 return (
-                    f"first wrong rule: {node.op.name}({given}) at {node.where}, for operand "
-                    f"{operand}: claimed {verdict.claimed:.12g}, differences give "
-                    f"{verdict.numeric:.12g}"
+                    f"first wrong rule: {given}, for operand {operand}: claimed "
+                    f"{verdict.claimed:.12g}, differences give {verdict.numeric:.12g}"
                 )
     return ""
 
 
-def _operands(node: Tensor) -> Iterable[tuple[int, Probe]]:
+def _operands(node: Tensor) -> Iterable[tuple[int, Recorded]]:
     """Yield each differentiable operand of a node with the operation as a function of it."""
     if not node.op.differentiable or node.dtype.kind != "f":
         return
     for i, value in enumerate(node.values):
         if getattr(value, "dtype", np.dtype(int)).kind == "f" and node.op.rules[i] is not None:
-            yield i, Probe(_operation(node, i), [np.asarray(value)])
+            yield i, Recorded(_operation(node, i), [np.asarray(value)])
 
 
 def _operation(node: Tensor, position: int) -> Any:
@@ -55,15 +81,21 @@ def _operation(node: Tensor, position: int) -> Any:
     return operation
 
 
-def _check_node(probe: Probe, rng: np.random.Generator) -> Verdict:
+def _check_node(subject: Recorded, rng: np.random.Generator) -> Verdict:
     """Check one rule; where kinks coincide, element by element of the result."""
-    results = probe.results(probe.values)
-    direction = [direction_for(x, rng) for x in probe.values]
-    verdict = Question(probe, cotangents(results, rng), direction).judge("reverse")
+    results = subject.results(subject.values)
+    for _ in range(2):
+        direction = [direction_for(x, rng) for x in subject.values]
+        question = Question(Asked(subject, cotangents(results, rng)), direction)
+        verdict = question.judge("reverse")
+        if _is_wrong(verdict):
+            break
     if not _is_wrong(verdict) or verdict.slopes is None:
         return verdict
     units = np.eye(results[0].size)[:ELEMENTS]
-    single = (Question(probe, [u.reshape(results[0].shape)], direction) for u in units)
+    single = (
+        Question(Asked(subject, [u.reshape(results[0].shape)]), direction) for u in units
+    )
     return next(
         (s for q in single if _is_wrong(s := q.judge("reverse")) and _excludes(q, s, rng)),
         Verdict("kink"),
@@ -76,14 +108,127 @@ def _excludes(question: Question, verdict: Verdict, rng: np.random.Generator) ->
     Where three or more elements tie, the pieces that meet there have other slopes than the two
     along one line; a claim among those of any piece is right (Clarke's generalised gradient).
     """
-    probe = question.probe
-    around = (Probe(probe.function, [beside(x, rng) for x in probe.values]) for _ in range(SAMPLES))
-    slopes = [float(replace(question, probe=near).truth().value) for near in around]
+    subject, v = question.subject, question.asked.v
+    near = (subject.at([beside(x, rng) for x in subject.values]) for _ in range(SAMPLES))
+    slopes = [float(Question(Asked(s, v), question.direction).truth().value) for s in near]
     ends = [*slopes, *(verdict.slopes or ())]
     low, high = np.nanmin(ends), np.nanmax(ends)
     # a sample of the slopes does not quite reach their ends
     slack = verdict.tolerance + 0.02 * (high - low)
     return not low - slack <= verdict.claimed <= high + slack
+
+
+# cotangents -------------------------------------------------------------------------------------
+
+
+class _Tail(Subject):
+    """What follows one place of a recorded graph, as a function of the value there.
+
+    Its claimed derivative is the cotangent with which the sweep arrives at that place.
+    """
+
+    def __init__(self, swept: _Swept, place: int, values: Arrays) -> None:
+        self.swept, self.place, self.values = swept, place, values
+
+    def at(self, values: Arrays) -> _Tail:
+        """Return the same function at another point."""
+        return _Tail(self.swept, self.place, values)
+
+    @cached_property
+    def extended(self) -> bool:
+        """Whether the same graph is recorded in long double."""
+        return self.swept.extended
+
+    def results(self, values: Arrays) -> list[Array]:
+        """Run what follows the place, from another value there."""
+        return self.swept.after(self.place, values[0], self.dtype)
+
+    def pull(self, values: Arrays, v: Arrays) -> Arrays:
+        """Return the cotangent of the sweep (of the recorded values: there are no others)."""
+        return [self.swept.cotangent(self.place, values[0].dtype)]
+
+    def kinks(self, direction: Arrays) -> list[Kink]:
+        """List the steps at which an operation behind the place comes to a kink."""
+        graph, places, _ = self.swept.graph(self.dtype)
+        moved = (self.along(direction, t)[0] for t in STEPS)
+        runs = (graph.run_from(self.place, value, places) for value in moved)
+        return kinks_among([list(graph.margins(run)) for run in runs])
+
+    def observed(self, values: Arrays, v: Arrays) -> list[Any]:
+        """Return the same."""
+        return list(self.pull(values, v))
+
+
+class _Swept:
+    """A recorded graph with the cotangents of all its places, in any dtype."""
+
+    def __init__(self, subject: Recorded, v: Arrays) -> None:
+        self.subject, self.v = subject, v
+        self._graphs: dict[Any, tuple[Replay, list[Array], dict[Tensor, Any]]] = {}
+
+    @cached_property
+    def extended(self) -> bool:
+        """Whether the function runs in long double, and does the same operations there."""
+        if not self.subject.extended:
+            return False
+        return self.graph(np.float64)[0].steps == self.graph(np.longdouble)[0].steps
+
+    def graph(self, dtype: Any) -> tuple[Replay, list[Array], dict[Tensor, Any]]:
+        """Record and sweep in a dtype: the graph, the value of each place, the cotangents."""
+        key = np.dtype(dtype)
+        if key not in self._graphs:
+            inputs = leaves_of(cast(self.subject.values, key))
+            with using(recording=True, tracing=True):
+                results = self.subject.function(*inputs)
+            seeds = {r: np.asarray(c, r.dtype) for r, c in zip(results, self.v, strict=True)}
+            nodes = tracked(results)
+            found = sweep({r: c for r, c in seeds.items() if r in nodes}, record=False, wanted=nodes)
+            graph = Replay(Trace("f", tuple(inputs), list(results)))
+            places = [x.data for x in (*inputs, *graph.nodes)]
+            self._graphs[key] = graph, places, found
+        return self._graphs[key]
+
+    def after(self, place: int, value: Array, dtype: Any) -> list[Array]:
+        """Return the results if a place had another value."""
+        graph, places, _ = self.graph(dtype)
+        return graph.results(graph.run_from(place, value, places))
+
+    def cotangent(self, place: int, dtype: Any) -> Array:
+        """Return the cotangent of a place; zeros where none arrives."""
+        graph, places, found = self.graph(dtype)
+        node = (*graph.trace.inputs, *graph.nodes)[place]
+        return np.asarray(found.get(node, np.zeros_like(places[place])))
+
+
+def _first_wrong_cotangent(subject: Recorded, v: Arrays, rng: np.random.Generator) -> str:
+    """Follow the sweep from the results to the arguments: where is its cotangent first wrong?"""
+    swept = _Swept(subject, v)
+    graph, places, _ = swept.graph(np.float64)
+    everything = (*graph.trace.inputs, *graph.nodes)
+    for place in reversed(range(len(everything))):
+        if places[place].dtype.kind != "f":
+            continue
+        tail = _Tail(swept, place, [places[place]])
+        direction = [direction_for(places[place], rng)]
+        verdict = Question(Asked(tail, v), direction).judge("reverse")
+        if _is_wrong(verdict) and verdict.slopes is None:
+            return _say(everything, place, verdict)
+    return ""
+
+
+def _say(everything: Sequence[Tensor], place: int, verdict: Verdict) -> str:
+    """Name the place, and all that uses its value."""
+    node = everything[place]
+    uses = [n for n in everything if n.op is not None and any(x is node for x in n.inputs)]
+    said = ", ".join(dict.fromkeys(f"{n.op.name} at {n.where}" for n in uses))
+    what = f"{node.op.name} at {node.where}" if node.op is not None else f"the argument {node.name or ''}".rstrip()
+    return (
+        f"the first wrong cotangent is that of {what} (claimed {verdict.claimed:.12g}, differences "
+        f"give {verdict.numeric:.12g}): the sweep loses or miscounts what comes back from {said}"
+    )
+
+
+# elements ---------------------------------------------------------------------------------------
 
 
 def worst_element(question: Question, position: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +18,9 @@ Curve = Callable[[float], np.longdouble]
 """A function of one step along a direction."""
 
 COLUMNS = 7
-SMALLEST = 2.0**-36
-"""The smallest step: moving a float64 by it times a direction of ten bits is still exact."""
+SMALLEST = {np.dtype(np.float64): 2.0**-36, np.dtype(np.longdouble): 2.0**-48}
+"""The smallest step in each dtype: in long double, moving a float64 by it times a direction of
+ten bits is exact, and in float64 a number of half as many bits."""
 
 RESOLVED = 1e-9
 """A relative error after which a worse row ends the search."""
@@ -81,24 +82,35 @@ def _spread(table: Any, order: int) -> np.longdouble:
     return np.longdouble(np.sqrt(np.mean(differences**2) / math.comb(2 * order, order)))
 
 
-def central(curve: Curve, noise: Any, start: float) -> Estimate:
-    """Differentiate at 0 by central differences, from the step ``start`` downwards."""
-    return _extrapolate(lambda h: (curve(h) - curve(-h)) / (2 * h), noise, start, power=4)
+def central(curve: Curve, noise: Any, start: float, dtype: Any = np.longdouble) -> Estimate:
+    """Differentiate at 0 by central differences, from the step ``start`` downwards.
+
+    ``dtype``: in which the curve moves its point, which limits how small steps can be.
+    """
+    steps = _halvings(start, dtype)
+    return _extrapolate(lambda h: (curve(h) - curve(-h)) / (2 * h), noise, steps, power=4)
 
 
-def one_sided(curve: Curve, noise: Any, start: float, side: int) -> Estimate:
+def one_sided(
+    curve: Curve, noise: Any, start: float, side: int, dtype: Any = np.longdouble
+) -> Estimate:
     """Differentiate at 0 towards one side (1 or -1)."""
-    here = curve(0.0)
-    return _extrapolate(lambda h: (curve(side * h) - here) / (side * h), 2 * noise, start, power=2)
+    here, steps = curve(0.0), _halvings(start, dtype)
+    return _extrapolate(lambda h: (curve(side * h) - here) / (side * h), 2 * noise, steps, power=2)
 
 
-def _extrapolate(slope: Curve, noise: Any, start: float, power: int) -> Estimate:
+def _halvings(start: float, dtype: Any) -> Iterator[float]:
+    smallest = SMALLEST[np.dtype(dtype)]
+    return itertools.takewhile(smallest.__le__, (start / 2**k for k in itertools.count()))
+
+
+def _extrapolate(slope: Curve, noise: Any, steps: Iterator[float], power: int) -> Estimate:
     """Halve the step and extrapolate until the error is well resolved and grows again."""
     best: list[_Entry] = []
     raw: list[Any] = []
     row: list[_Entry] = []
     worse = 0
-    for h in itertools.takewhile(SMALLEST.__le__, (start / 2**k for k in itertools.count())):
+    for h in steps:
         quotient = slope(h)
         if not np.isfinite(quotient):
             row = []

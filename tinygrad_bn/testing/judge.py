@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bn.testing.differences import Estimate, central, noise_of, one_sided
-from tinygrad_bn.testing.precision import magnitude
-from tinygrad_bn.testing.probe import Arrays, Probe, dot
+from tinygrad_bn.testing.subjects import Arrays, Kink, Subject, dot
 from tinygrad_bn.testing.verdicts import Verdict
 
 FAR = 0.125
@@ -30,28 +30,117 @@ DROWNED = 1e-3
 EPS = float(np.finfo(np.float64).eps)
 
 
-@dataclass
-class Question:
-    """Whether ``<J'v, d>`` as the framework gives it is the derivative of ``<v, f(x + t d)>``.
+class Asked:
+    """A cotangent ``v`` at a point, with the gradients claimed for it: what questions share.
 
     ``scale``: the size of the function of which this is a gradient; what vanishes beside it is
     the remainder of larger terms, with their rounding errors.
     """
 
-    probe: Probe
-    v: Arrays
+    def __init__(self, subject: Subject, v: Arrays, scale: float = 0.0) -> None:
+        self.subject, self.v, self.scale = subject, v, scale
+
+    @cached_property
+    def gradient(self) -> Arrays:
+        """The claim of the reverse mode."""
+        return self.subject.pull(self.subject.values, self.v)
+
+    @cached_property
+    def again(self) -> list[Arrays]:
+        """The same in long double (else at points a rounding away)."""
+        return [self.subject.pull(at, self.v) for at in self.subject.wide]
+
+    @cached_property
+    def size(self) -> float:
+        """The sum of the magnitudes that the curve adds up, to first order in a step."""
+        results = self.subject.results(self.subject.values)
+        return float(dot([np.abs(c) for c in self.v], [np.abs(y) for y in results]))
+
+    @cached_property
+    def magnitude(self) -> float:
+        """The size of what is computed on the way."""
+        return self.subject.magnitude(self.v)
+
+
+@dataclass
+class Question:
+    """Whether ``<J'v, d>`` as claimed is the derivative of ``<v, f(x + t d)>``."""
+
+    asked: Asked
     direction: Arrays
-    scale: float = 0.0
     _truth: dict[str, Any] = field(default_factory=dict, init=False)
 
+    @property
+    def subject(self) -> Subject:
+        """The function at its point."""
+        return self.asked.subject
+
     def judge(self, mode: str, **labels: Any) -> Verdict:
-        """Compare the claim of one mode with the differences."""
+        """Compare the claim of one mode with the truth: a complex step, else differences."""
         with np.errstate(all="ignore"):
-            claimed, spread = self._claim(mode)
-            labels = {"mode": mode, "claimed": float(claimed), **labels}
+            claimed, spread = self.claim(mode)
+            labels = {
+                "mode": mode, "claimed": float(claimed), "rounding": float(spread), **labels
+            }  # fmt: skip
             if not np.isfinite(claimed):
                 return Verdict("nonfinite", numeric=math.nan, **labels)
-            return self._compare(claimed, spread, labels)
+            return self._accept(claimed, spread, labels) or self._compare(claimed, spread, labels)
+
+    def claim(self, mode: str) -> tuple[np.longdouble, np.longdouble]:
+        """Return the claimed value, and how far rounding may have moved it."""
+        if mode not in self._truth:
+            self._truth[mode] = self._pushed() if mode == "forward" else self._pulled()
+        found: tuple[np.longdouble, np.longdouble] = self._truth[mode]
+        return found
+
+    def claimed(self, modes: Iterable[str]) -> bool:
+        """Whether all these modes have given a finite value."""
+        return all(m in self._truth and np.isfinite(self._truth[m][0]) for m in modes)
+
+    def adjoint(self, **labels: Any) -> Verdict:
+        """Compare ``<J'v, d>`` with ``<v, J d>``: equal but for rounding, at kinks too."""
+        (reverse, one), (forward, two) = self.claim("reverse"), self.claim("forward")
+        kind = "ok" if abs(reverse - forward) <= one + two else "mismatch"
+        return Verdict(
+            kind,
+            mode="adjoint",
+            claimed=float(reverse),
+            numeric=float(forward),
+            rounding=float(one),
+            error=float(two),
+            tolerance=float(one + two),
+            **labels,
+        )
+
+    def _pulled(self) -> tuple[np.longdouble, np.longdouble]:
+        claimed = dot(self.asked.gradient, self.direction)
+        moved = [abs(dot(g, self.direction) - claimed) for g in self.asked.again]
+        return claimed, 4 * max(moved) + 8 * self.subject.unit * self._terms
+
+    def _pushed(self) -> tuple[np.longdouble, np.longdouble]:
+        subject, v = self.subject, self.asked.v
+        claimed = dot(v, subject.push(subject.values, self.direction))
+        moved = [abs(dot(v, subject.push(at, self.direction)) - claimed) for at in subject.wide]
+        return claimed, 4 * max(moved) + 8 * self.subject.unit * self._terms
+
+    @cached_property
+    def _terms(self) -> np.longdouble:
+        """The sum of the magnitudes whose signed sum is the claim."""
+        return dot(map(np.abs, self.asked.gradient), map(np.abs, self.direction))
+
+    def _accept(self, claimed: Any, spread: Any, labels: dict[str, Any]) -> Verdict | None:
+        """Confirm a claim by the complex step; what that does not confirm, differences decide."""
+        if "exact" not in self._truth:
+            self._truth["exact"] = self.subject.exact(self.asked.v, self.direction)
+        exact = self._truth["exact"]
+        if exact is None or not np.isfinite(exact) or abs(claimed - exact) > spread:
+            return None
+        if not self._resolves(spread, exact):
+            return None
+        error = 64 * np.finfo(np.longdouble).eps * (abs(exact) + self._terms)
+        return Verdict(
+            "ok", numeric=float(exact), error=float(error), tolerance=float(spread), **labels
+        )
 
     def _compare(self, claimed: Any, spread: Any, labels: dict[str, Any]) -> Verdict:
         near, truth = self._differences()
@@ -62,13 +151,13 @@ class Question:
             "error": float(truth.error),
             "tolerance": float(tolerance),
         }
-        if not near and off <= tolerance and self._resolves(tolerance, truth):
+        if not near and off <= tolerance and self._resolves(tolerance, truth.value):
             return Verdict("ok", **labels)
         kinked = self._at_kink(claimed, spread, labels, known=near)
         if kinked is not None:
             return kinked
         if off <= tolerance:
-            fine = self._resolves(tolerance, truth)
+            fine = self._resolves(tolerance, truth.value)
             note = "" if fine else _loss(spread, truth)
             return Verdict("ok" if fine else "inconclusive", note=note, **labels)
         return Verdict(self._second_look(claimed, spread, truth), **labels)
@@ -78,12 +167,14 @@ class Question:
 
         A function that swings many times within the first steps can look flat by accident.
         """
-        curve = self.probe.curve(self.v, self.direction)
-        closer = central(curve, self._truth["noise"], min(self._truth["start"], CLOSER))
+        curve = self.subject.curve(self.asked.v, self.direction)
+        closer = central(
+            curve, self._truth["noise"], min(self._truth["start"], CLOSER), self.subject.dtype
+        )
         if abs(closer.value - truth.value) > 3 * (closer.error + truth.error):
             tolerance = 3 * closer.error + spread
             right = abs(claimed - closer.value) <= tolerance
-            return "ok" if right and self._resolves(tolerance, closer) else "inconclusive"
+            return "ok" if right and self._resolves(tolerance, closer.value) else "inconclusive"
         trusted = truth.trusted and closer.trusted and not self._drowned
         return "mismatch" if trusted else "inconclusive"
 
@@ -92,84 +183,70 @@ class Question:
         with np.errstate(all="ignore"):
             return self._differences()[1]
 
-    def _claim(self, mode: str) -> tuple[np.longdouble, np.longdouble]:
-        """Return the claimed value, and how far rounding may have moved it."""
-        probe, at = self.probe, self.probe.values
-        gradient = probe.pull(at, self.v)
-        claimed = (
-            dot(gradient, self.direction)
-            if mode == "reverse"
-            else probe.claim(mode, at, self.v, self.direction)
-        )
-        others = (
-            [[x.astype(np.longdouble) for x in at]]
-            if probe.extended
-            else [[np.asarray(x * (1 + k * EPS)) for x in at] for k in (2, -3)]
-        )
-        moved = max(abs(probe.claim(mode, o, self.v, self.direction) - claimed) for o in others)
-        size = dot([np.abs(g) for g in gradient], [np.abs(d) for d in self.direction])
-        return claimed, 4 * moved + 8 * EPS * size
+    @cached_property
+    def kinks(self) -> list[Kink]:
+        """The kinks along the direction."""
+        return self.subject.kinks(self.direction)
 
-    def _differences(self) -> tuple[bool, Estimate]:
-        """Differentiate numerically, once for all modes; say whether a kink is at the point."""
+    def _differences(self) -> tuple[Kink | None, Estimate]:
+        """Differentiate numerically, once for all modes; say which kink is at the point, if any."""
         if "central" not in self._truth:
-            probe = self.probe
-            kinks = probe.kinks(self.direction)
-            start = 2.0 ** math.floor(math.log2(min([FAR, *(t / 2 for t in kinks if t > NEAR)])))
-            curve = probe.curve(self.v, self.direction)
-            noise = noise_of(curve, probe.dtype, probe.eps * self._largest)
-            near = any(t <= NEAR for t in kinks)
+            ahead = [k.step / 2 for k in self.kinks if k.step > NEAR]
+            start = 2.0 ** math.floor(math.log2(min([FAR, *ahead])))
+            curve = self.subject.curve(self.asked.v, self.direction)
+            noise = noise_of(curve, self.subject.dtype, self.subject.eps * self._largest)
+            near = next((k for k in self.kinks if k.step <= NEAR), None)
             self._truth |= {"start": start, "noise": noise}
-            self._truth["central"] = near, central(curve, noise, start)
-        found: tuple[bool, Estimate] = self._truth["central"]
+            self._truth["central"] = near, central(curve, noise, start, self.subject.dtype)
+        found: tuple[Kink | None, Estimate] = self._truth["central"]
         return found
 
     def _sides(self) -> tuple[Estimate, Estimate]:
         if "sides" not in self._truth:
-            curve = self.probe.curve(self.v, self.direction)
+            curve = self.subject.curve(self.asked.v, self.direction)
             start, noise = self._truth["start"], self._truth["noise"]
-            self._truth["sides"] = tuple(one_sided(curve, noise, start, side) for side in (-1, 1))
+            self._truth["sides"] = tuple(
+                one_sided(curve, noise, start, side, self.subject.dtype) for side in (-1, 1)
+            )
         found: tuple[Estimate, Estimate] = self._truth["sides"]
         return found
 
     @cached_property
-    def size(self) -> float:
-        """The sum of the magnitudes that the curve adds up, to first order in a step."""
-        probe = self.probe
-        results = probe.results(probe.values)
-        return float(dot([np.abs(c) for c in self.v], [np.abs(y) for y in results]))
-
-    @cached_property
     def _largest(self) -> float:
         """The size of what is computed, intermediate values included."""
-        return max(self._visible, magnitude(self.probe, self.v))
+        return max(self._visible, self.asked.magnitude)
 
     @cached_property
     def _visible(self) -> float:
         """The size of the function, here or a little aside (here it may vanish)."""
-        curve = self.probe.curve(self.v, self.direction)
+        curve = self.subject.curve(self.asked.v, self.direction)
         aside = [abs(float(curve(t))) for t in (-FAR, FAR)]
-        return max(size for size in (self.scale, self.size, *aside) if math.isfinite(size))
+        sizes = (self.asked.scale, self.asked.size, *aside)
+        return max(size for size in sizes if math.isfinite(size))
 
     @property
     def _drowned(self) -> bool:
         """Whether noise is all there is: steps too wide for the function's own scale."""
         return bool(self._truth["noise"] > DROWNED * self._visible)
 
-    def _resolves(self, tolerance: Any, truth: Estimate) -> bool:
+    def _resolves(self, tolerance: Any, value: Any) -> bool:
         relative, absolute = DEMANDED
-        seen = absolute * max(self.scale, self.size) + 64 * EPS * self._largest
-        return float(tolerance) <= max(relative * abs(float(truth.value)), seen)
+        tolerance = float(tolerance)
+        if tolerance <= max(relative * abs(float(value)), absolute * self.asked.scale):
+            return True
+        seen = absolute * max(self.asked.scale, self.asked.size)
+        return tolerance <= seen or tolerance <= seen + 64 * EPS * self._largest
 
     def _at_kink(
-        self, claimed: Any, spread: Any, labels: dict[str, Any], *, known: bool
+        self, claimed: Any, spread: Any, labels: dict[str, Any], *, known: Kink | None
     ) -> Verdict | None:
         """Judge by the one-sided slopes, if they differ or a kink is known to be here."""
         left, right = self._sides()
         if self._drowned:
             return None
+        what = f"At {known.what}." if known else ""
         if left.diverges or right.diverges:
-            note = "A jump: judged at a nearby point only."
+            note = f"A jump: judged at a nearby point only. {what}".rstrip()
             return Verdict("kink", slopes=(_slope(left), _slope(right)), note=note, **labels)
         if not (left.trusted and right.trusted):
             return None
@@ -179,10 +256,11 @@ class Question:
         between = ends[0] - tolerance <= claimed <= ends[1] + tolerance
         if ends[1] - ends[0] <= error and not known:
             return None
-        if ends[1] - ends[0] <= error and between and self._resolves(tolerance, left):
+        if ends[1] - ends[0] <= error and between and self._resolves(tolerance, left.value):
             return Verdict("ok", **labels)
         labels |= {"tolerance": float(tolerance), "numeric": _nearest(claimed, ends)}
-        return Verdict("kink" if between else "mismatch", slopes=(ends[0], ends[1]), **labels)
+        kind = "kink" if between else "mismatch"
+        return Verdict(kind, slopes=(ends[0], ends[1]), note=what, **labels)
 
 
 def _slope(side: Estimate) -> float:

@@ -1,4 +1,4 @@
-"""Rounding errors derived from the graph: of a value, and of a gradient in a narrow dtype."""
+"""How far rounding may move a gradient in a narrow dtype: from the graph, or by experience."""
 
 from __future__ import annotations
 
@@ -11,40 +11,21 @@ from tinygrad_bn.graph.namespaces import arrays, tensors
 from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.sweep import sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor, leaf
-from tinygrad_bn.testing.probe import Arrays, Probe
+from tinygrad_bn.testing.recorded import Recorded, leaves_of, total
+from tinygrad_bn.testing.subjects import Arrays, Subject, dot
 from tinygrad_bn.transforms.derivatives import vjp
 
 
-def magnitude(probe: Probe, v: Arrays) -> float:
-    """Sum what all intermediate values contribute to ``<v, f(x)>``, in absolute value.
-
-    Times a rounding unit this is the noise of the function, also where the result is small
-    because large values cancel in it.
-    """
-    with using(recording=True), np.errstate(all="ignore"):
-        results = probe.function(*_leaves(probe.values))
-        seeds = [(r, np.asarray(c, r.dtype)) for r, c in zip(results, v, strict=True)]
-        nodes = tracked(results)
-        found = sweep({r: c for r, c in seeds if r in nodes}, record=False, wanted=nodes)
-        return sum(_total(g * node._data) for node, g in found.items())
-
-
-def _total(x: Any) -> float:
-    """Sum absolute values; entries such as 0 times infinity (masked ones) carry no rounding."""
-    size = np.abs(x)
-    return float(np.sum(size, where=np.isfinite(size)))
-
-
-def rounding_bound(probe: Probe, v: Arrays, direction: Arrays, dtype: Any) -> float:
+def rounding_bound(subject: Recorded, v: Arrays, direction: Arrays, dtype: Any) -> float:
     """Bound, to first order, the error of ``<J'v, d>`` when it is computed in ``dtype``.
 
     The computation of the gradient is itself recorded and swept: what a relative error of one
     rounding unit in every operand and result would move the answer, all in the same direction.
     A sum of n terms may lose as a random walk of n steps does.
     """
-    points = _leaves(probe.values)
+    points = leaves_of(subject.values)
     with using(recording=True), np.errstate(all="ignore"):
-        gradients = vjp(probe.function, *points)[1](_leaves(v))
+        gradients = vjp(subject.function, *points)[1](leaves_of(v))
         pieces = [tensors.sum(g * leaf(d)) for g, d in zip(gradients, direction, strict=True)]
         answer = pieces[0]
         for piece in pieces[1:]:
@@ -57,19 +38,33 @@ def rounding_bound(probe: Probe, v: Arrays, direction: Arrays, dtype: Any) -> fl
     return float(moved)
 
 
-def _leaves(values: Arrays) -> list[Tensor]:
-    return [leaf(x, requires_grad=True) for x in values]
-
-
 def _moved(node: Tensor, g: Any, dtype: Any) -> float:
     """Say how far rounding in one operation moves the answer, ``g`` being its adjoint."""
     limits = np.finfo(dtype)
-    units = float(limits.eps) * _total(g * node._data)
-    units += float(limits.smallest_subnormal) * _total(g)
+    units = float(limits.eps) * total(g * node._data)
+    units += float(limits.smallest_subnormal) * total(g)
     for i in node.wrt:
         value = node.values[i]
         piece = node.op.rules[i](arrays, g, node._data, *node.values, **node.params)
         if piece is not None:
             walk = 1 + math.sqrt(max(1, value.size / max(1, node.size)))
-            units += walk * float(limits.eps) * _total(piece * value)
+            units += walk * float(limits.eps) * total(piece * value)
     return units
+
+
+def experienced_bound(subject: Subject, v: Arrays, direction: Arrays, dtype: Any) -> float:
+    """Estimate the same without a graph: by gradients in float64 at points that ``dtype`` rounds.
+
+    What a rounding of the arguments does to the gradient, and a rounding of each of its terms.
+    """
+    eps = float(np.finfo(dtype).eps)
+    here = subject.pull(subject.values, v)
+    value = dot(here, direction)
+    moved = []
+    for k in (1, -1, 2, -3):
+        signs = [np.where(np.arange(x.size) % 2, k, -k).reshape(x.shape) for x in subject.values]
+        near = [x * (1 + s * eps) for x, s in zip(subject.values, signs, strict=True)]
+        moved.append(abs(float(dot(subject.pull(near, v), direction) - value)))
+    terms = float(dot(map(np.abs, here), map(np.abs, direction)))
+    count = sum(x.size for x in subject.values)
+    return 8 * max(moved) + (16 + count) * eps * terms

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -16,11 +18,13 @@ class Verdict:
 
     ``kind``: ``ok``; ``mismatch``; ``kink`` (the one-sided slopes differ and the claim lies
     between them, or the point is a jump: fine); ``inconclusive`` (the differences cannot tell:
-    not a pass); ``nonfinite``; ``nondeterministic``. ``argument``: its path; ``mode``: reverse,
-    forward, or the dtype whose gradient was compared with that of float64; ``claimed`` and
-    ``numeric``: the two values; ``error``: the error bar of the second; ``tolerance``: what was
-    allowed; ``slopes``: the one-sided derivatives at a kink; ``nearby``: whether it was checked
-    beside the given point, off its kinks; ``note``: what else is to say.
+    not a pass); ``nonfinite``; ``nondeterministic``; ``aliased`` (the derivative changed what it
+    was given, or handed out the same memory twice). ``argument``: its path; ``mode``: reverse,
+    forward, the dtype whose gradient was compared with that of float64, or the structure that
+    was tested (adjoint, linear, form); ``claimed`` and ``numeric``: the two values;
+    ``rounding`` and ``error``: their error bars; ``tolerance``: what was allowed; ``slopes``: the
+    one-sided derivatives at a kink; ``nearby``: whether it was checked beside the given point,
+    off its kinks; ``note``: what else is to say.
     """
 
     kind: str
@@ -30,11 +34,17 @@ class Verdict:
     direction: int = 0
     claimed: float = 0.0
     numeric: float = 0.0
+    rounding: float = 0.0
     error: float = 0.0
     tolerance: float = 0.0
     slopes: tuple[float, float] | None = None
     nearby: bool = False
     note: str = ""
+
+    @property
+    def off(self) -> float:
+        """The distance between the two values."""
+        return abs(self.claimed - self.numeric)
 
     @property
     def relative(self) -> float:
@@ -43,38 +53,51 @@ class Verdict:
         0 where both are zero as far as can be told.
         """
         larger = max(abs(self.claimed), abs(self.numeric))
-        off = abs(self.claimed - self.numeric)
-        return off / larger if off > self.tolerance or larger > self.tolerance else 0.0
+        return self.off / larger if self.off > self.tolerance or larger > self.tolerance else 0.0
+
+    @property
+    def excess(self) -> float:
+        """The distance of the two values in units of what is allowed; above 1 it is wrong."""
+        if math.isnan(self.off):
+            return math.inf
+        return self.off / self.tolerance if self.tolerance else math.inf if self.off else 0.0
 
     def __str__(self) -> str:
-        """Say the verdict in one or two lines."""
+        """Say the verdict in a few lines."""
         lines = [f"{self.kind}: {self._what()}" if self.mode else self.kind]
-        lines += [f"    claimed {self.claimed:.17g}{self._truth()}"] if self.mode else []
+        if self.mode and self.kind != "aliased" and (self.off or self.tolerance):
+            lines += [f"    claimed          {_with_error(self.claimed, self.rounding)}"]
+            lines += [f"    {self._truth()}"] if self.kind != "nonfinite" else []
         return "\n".join(lines + ([f"    {self.note}"] if self.note else []))
 
     def _what(self) -> str:
         where = ", at a nearby point" if self.nearby else ""
         which = f"order {self.order}, direction {self.direction}"
-        return f"{self.argument}, {self.mode}, {which}{where}"
+        parts = [self.argument, self.mode, which]
+        return ", ".join(p for p in parts if p) + where
 
     def _truth(self) -> str:
-        if self.kind == "nonfinite":
-            return ""
-        found = (
-            f"one-sided slopes {self.slopes[0]:.17g} and {self.slopes[1]:.17g}"
-            if self.slopes
-            else f"differences give {self.numeric:.17g} ± {self.error:.1e}"
-        )
-        return f", {found} (tolerance {self.tolerance:.1e})"
+        if self.slopes:
+            return f"one-sided slopes {self.slopes[0]:.17g} and {self.slopes[1]:.17g}"
+        found = "both" if self.mode in ("adjoint", "linear") else "differences give"
+        found = {"adjoint": "forward mode", "linear": "term by term"}.get(self.mode, found)
+        allowed = f"(allowed: {self.tolerance:.1e})"
+        return f"{found:16} {_with_error(self.numeric, self.error)}  {allowed}"
+
+
+def _with_error(value: float, error: float) -> str:
+    return f"{value:.17g}" + (f" ± {error:.1e}" if error else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """All verdicts of a check of gradients. Prints what is wrong, and where.
 
-    ``worst_coordinate``: of the first mismatch, the element of the argument whose derivative is
+    ``worst_coordinate``: of the worst mismatch, the element of the argument whose derivative is
     furthest off; ``culprit``: the first recorded operation whose own rule disagrees with
-    differences at its operands, with the user's line; ``seed``: gives the same directions again.
+    differences at its operands, with the user's line; ``seed``: gives the same directions again;
+    ``program``: the function as it was recorded, a NumPy program; ``reproduction``: Python that
+    shows the worst mismatch again, with NumPy alone where the function was recorded.
     """
 
     name: str
@@ -82,6 +105,8 @@ class Report:
     verdicts: list[Verdict] = field(default_factory=list)
     worst_coordinate: str = ""
     culprit: str = ""
+    program: str = ""
+    reproduction: str = ""
 
     @property
     def ok(self) -> bool:
@@ -94,6 +119,12 @@ class Report:
         smooth = (v for v in self.verdicts if v.kind in ("ok", "mismatch") and v.slopes is None)
         return max((v.relative for v in smooth), default=0.0)
 
+    @property
+    def excess(self) -> float:
+        """The largest distance of two values in units of what is allowed, kinks left out."""
+        smooth = (v for v in self.verdicts if v.kind in ("ok", "mismatch"))
+        return max((v.excess for v in smooth), default=0.0)
+
     def raise_if_wrong(self) -> Report:
         """Return the report itself, or raise GradientError with its text unless it is ``ok``."""
         if not self.ok:
@@ -104,17 +135,25 @@ class Report:
             )
         return self
 
+    def failures(self) -> list[Verdict]:
+        """The worst verdict of each kind that is no pass, the mismatches first."""
+        wrong: dict[str, Verdict] = {}
+        for verdict in self.verdicts:
+            kind = verdict.kind
+            if kind not in GOOD and (kind not in wrong or verdict.excess > wrong[kind].excess):
+                wrong[kind] = verdict
+        return sorted(wrong.values(), key=lambda v: v.kind != "mismatch")
+
     def __str__(self) -> str:
         """Tell how many checks passed; then each kind of failure, its place and its culprit."""
         counts = Counter(v.kind for v in self.verdicts)
         tally = ", ".join(f"{n} {kind}" for kind, n in counts.items())
         result = "right" if self.ok else "WRONG" if counts["mismatch"] else "NOT SHOWN RIGHT"
         lines = [f"gradients of {self.name}: {result} ({tally}; seed {self.seed})"]
-        shown = set(GOOD)
-        for verdict in self.verdicts:
-            if verdict.kind not in shown:
-                shown.add(verdict.kind)
-                lines.append(f"  {verdict}")
+        lines += [f"  {verdict}" for verdict in self.failures()]
         lines += [f"  worst element: {self.worst_coordinate}"] if self.worst_coordinate else []
         lines += [f"  {self.culprit}"] if self.culprit else []
-        return "\n".join([*lines, f"  worst relative error {self.worst:.1e}"])
+        lines += [f"  worst relative error {self.worst:.1e}"]
+        for title, text in (("recorded", self.program), ("again", self.reproduction)):
+            lines += [f"  {title}:", textwrap.indent(text.rstrip(), "    ")] if text else []
+        return "\n".join(lines)

@@ -1,0 +1,230 @@
+"""A function of tensors under examination: its graph tells kinks, noise and complex steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tinygrad_bn.errors import DTypeError, TinygradError
+from tinygrad_bn.graph.containers import flatten
+from tinygrad_bn.graph.program import Trace
+from tinygrad_bn.graph.state import Replay as Draws, no_grad, using
+from tinygrad_bn.graph.sweep import sweep, tracked
+from tinygrad_bn.graph.tensor import Tensor, leaf
+from tinygrad_bn.testing.differences import Curve
+from tinygrad_bn.testing.replay import SMALL, STEPS, Margin, Replay, kinks_among
+from tinygrad_bn.testing.subjects import (
+    EXTENDED,
+    Array,
+    Arrays,
+    Kink,
+    Subject,
+    cast,
+    chosen_floats,
+    dot,
+    replaced,
+)
+from tinygrad_bn.transforms.derivatives import jvp, vjp
+from tinygrad_bn.transforms.lifting import name_of
+from tinygrad_bn.transforms.tracing import trace
+
+Flat = Callable[..., list[Tensor]]
+"""A function of floating-point tensors that returns a list of them."""
+
+ASIDE = (2.0**-3, -(2.0**-20))
+"""How far along a random direction the graph is recorded again, to see that it is the same."""
+
+
+def flatten_function(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Flat, Arrays]:
+    """Return a function of the floating-point leaves alone, with a list of results, and the leaves.
+
+    Integers and all else that is no floating-point leaf stays as it is. What the function draws
+    at random through the package (dropout) is drawn once; running statistics are not updated.
+    """
+    leaves, _, rebuild = flatten(tuple(arguments))
+    chosen, values = chosen_floats(leaves)
+    if not chosen:
+        raise DTypeError(
+            f"check_gradients of {name_of(function)}: no argument has floating-point values.",
+            "Pass the point at which to check as floats, float arrays, or containers of them.",
+        )
+    draws: list[Any] = []
+    with using(tracing=True, replay=Draws(draws, again=False, parent=None)), _quiet():
+        function(*rebuild(replaced(leaves, chosen, map(leaf, values))))
+
+    def flat(*given: Tensor) -> list[Tensor]:
+        """Give the results as one list, of the leaves that are moved alone."""
+        with using(replay=Draws(draws, again=True, parent=None)):
+            results = flatten(function(*rebuild(replaced(leaves, chosen, given))))[0]
+        live = [r for r in results if isinstance(r, Tensor) and r.dtype.kind == "f"]
+        if not live:
+            raise DTypeError(
+                f"check_gradients: {name_of(function)} returned no floating-point tensor.",
+                "Return a tensor or a container of tensors.",
+            )
+        return live
+
+    flat.__name__ = name_of(function)
+    return flat, values
+
+
+def _quiet() -> Any:
+    return np.errstate(all="ignore")
+
+
+class Recorded(Subject):
+    """A flat function of tensors at a point.
+
+    Where the same graph is recorded at points apart, the function is its graph, and the graph is
+    evaluated in place of the function.
+    """
+
+    def __init__(self, function: Flat, values: Arrays) -> None:
+        self.function = function
+        self.values = values
+        self._size: tuple[Arrays, float] | None = None
+
+    def at(self, values: Arrays) -> Recorded:
+        """Return the same function at another point."""
+        return Recorded(self.function, values)
+
+    @cached_property
+    def graph(self) -> Replay:
+        """What was recorded at the point."""
+        return Replay(self.traced(self.values))
+
+    @cached_property
+    def faithful(self) -> bool:
+        """Whether the function does the same operations, with the same constants, elsewhere."""
+        rng = np.random.default_rng(len(self.graph.nodes))
+        for t in ASIDE:
+            moved = [
+                np.where(np.isfinite(x), x + t * np.abs(x) * rng.uniform(0.5, 1, x.shape) + t, x)
+                for x in self.values
+            ]
+            try:
+                again = Replay(self.traced(moved))
+            except (TinygradError, ValueError, ArithmeticError):
+                return False
+            if not self.graph.same_as(again):
+                return False
+        return True
+
+    @cached_property
+    def extended(self) -> bool:
+        """Whether the whole function runs in long double, and that is more than float64."""
+        if not EXTENDED:
+            return False
+        try:
+            nodes = self.traced(cast(self.values, np.longdouble)).nodes
+        except (TypeError, ValueError):
+            return False
+        return not any(_narrows(node, np.longdouble) for node in nodes)
+
+    @cached_property
+    def eps(self) -> float:
+        """The relative spacing of numbers in the narrowest dtype that values pass through."""
+        if self.extended:
+            return float(np.finfo(np.longdouble).eps)
+        narrow = [n.dtype for n in self.graph.nodes if _narrows(n, np.float64)]
+        return max(float(np.finfo(dtype).eps) for dtype in [np.dtype(np.float64), *narrow])
+
+    def traced(self, values: Arrays) -> Trace:
+        """Record the function at other values of its arguments."""
+        with _quiet():
+            return trace(self.function, *values)
+
+    def results(self, values: Arrays) -> list[Array]:
+        """Evaluate the function."""
+        with no_grad(), _quiet():
+            return [r.data for r in self.function(*map(leaf, values))]
+
+    def curve(self, v: Arrays, direction: Arrays) -> Curve:
+        """Return the function of a step whose derivative at 0 is checked."""
+        if not self.faithful:
+            return super().curve(v, direction)
+        graph = self.graph
+        return lambda t: dot(v, graph.results(graph.run(self.along(direction, t))))
+
+    def pull(self, values: Arrays, v: Arrays) -> Arrays:
+        """Return the gradients by the reverse sweep."""
+        with _quiet():
+            return [g.data for g in vjp(self.function, *values)[1](list(v))]
+
+    def observed(self, values: Arrays, v: Arrays) -> list[Array]:
+        """Form the gradient of arrays that the caller keeps an eye on."""
+        with _quiet():
+            pulled = vjp(self.function, *map(leaf, values))[1](list(map(leaf, v)))
+        return [g.data for g in pulled]
+
+    def push(self, values: Arrays, direction: Arrays) -> Arrays:
+        """Return the derivative of the results in a direction."""
+        with _quiet():
+            return [y.data for y in jvp(self.function, values, direction)[1]]
+
+    def gradient(self, v: Arrays) -> Recorded:
+        """Return the gradient for a fixed cotangent as a function to examine in its turn."""
+
+        def slopes(*values: Tensor) -> list[Tensor]:
+            """Give the gradient in place of the value."""
+            kind = np.result_type(*(x.dtype for x in values))
+            return list(vjp(self.function, *values)[1]([leaf(c.astype(kind)) for c in v]))
+
+        return Recorded(slopes, self.values)
+
+    def exact(self, v: Arrays, direction: Arrays) -> np.longdouble | None:
+        """Return the derivative by a complex step, where the graph is analytic."""
+        if not (self.extended and self.faithful):
+            return None
+        if not self.graph.smooth and any(k.step <= SMALL for k in self.kinks(direction)):
+            return None
+        moved = self.graph.complex_step(self.wide[0], direction)
+        return None if moved is None else dot(v, moved)
+
+    def kinks(self, direction: Arrays) -> list[Kink]:
+        """List at what steps along a direction the recorded operations come to a kink, about."""
+        return kinks_among([self._margins(self.along(direction, t)) for t in STEPS])
+
+    def _margins(self, values: Arrays) -> list[Margin]:
+        graph = self.graph if self.faithful else Replay(self.traced(values))
+        return list(graph.margins(graph.run(values)))
+
+    def magnitude(self, v: Arrays) -> float:
+        """Sum what all intermediate values contribute to ``<v, f(x)>``, in absolute value.
+
+        Times a rounding unit this is the noise of the function, also where the result is small
+        because large values cancel in it.
+        """
+        if self._size is None or self._size[0] is not v:
+            self._size = v, self._magnitude(v)
+        return self._size[1]
+
+    def _magnitude(self, v: Arrays) -> float:
+        with using(recording=True), _quiet():
+            results = self.function(*leaves_of(self.values))
+            seeds = [(r, np.asarray(c, r.dtype)) for r, c in zip(results, v, strict=True)]
+            nodes = tracked(results)
+            found = sweep({r: c for r, c in seeds if r in nodes}, record=False, wanted=nodes)
+            return sum(total(g * node.data) for node, g in found.items())
+
+
+def leaves_of(values: Iterable[Array]) -> list[Tensor]:
+    """Make a leaf that requires a gradient of each array."""
+    return [leaf(x, requires_grad=True) for x in values]
+
+
+def total(x: Any) -> float:
+    """Sum absolute values; entries such as 0 times infinity (masked ones) carry no rounding."""
+    size = np.abs(x)
+    return float(np.sum(size, where=np.isfinite(size)))
+
+
+def _narrows(node: Tensor, dtype: Any) -> bool:
+    """Whether an operation takes a float dtype and returns a narrower one."""
+    wide = any(getattr(v, "dtype", None) == dtype for v in node.values)
+    return bool(wide and node.dtype.kind == "f" and node.dtype.itemsize < np.dtype(dtype).itemsize)
+
+

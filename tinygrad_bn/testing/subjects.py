@@ -1,0 +1,147 @@
+"""What is examined: a function of arrays at a point, with the derivative that it claims."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_bn.graph.tensor import Tensor
+from tinygrad_bn.testing.differences import Curve
+
+Array = npt.NDArray[Any]
+Arrays = Sequence[Array]
+
+EXTENDED = bool(np.finfo(np.longdouble).eps < np.finfo(np.float64).eps)
+"""Whether long double is more than float64 on this machine."""
+
+
+class Kink(NamedTuple):
+    """Where a step along a direction comes to a kink: at which step, of which operation."""
+
+    step: float
+    what: str
+
+
+class Misfit(Exception):  # noqa: N818  (caught by the checker; it is a finding, not a failure)
+    """A claimed gradient that has not the shape or dtype of its argument."""
+
+
+class Subject(abc.ABC):
+    """A function at a point in float64, its value and derivative; what a check asks questions of.
+
+    ``values``: the point, one array for each floating-point argument.
+    """
+
+    values: Arrays
+
+    @abc.abstractmethod
+    def results(self, values: Arrays) -> list[Array]:
+        """Evaluate the function."""
+
+    @abc.abstractmethod
+    def pull(self, values: Arrays, v: Arrays) -> Arrays:
+        """Return the claimed gradient of ``<v, f(x)>`` at other values."""
+
+    @abc.abstractmethod
+    def observed(self, values: Arrays, v: Arrays) -> list[Any]:
+        """Return the gradient as it is handed out, of these very arrays (``pull`` copies them)."""
+
+    @abc.abstractmethod
+    def at(self, values: Arrays) -> Subject:
+        """Return the same function at another point."""
+
+    @property
+    @abc.abstractmethod
+    def extended(self) -> bool:
+        """Whether function and derivative run in long double, and that is more than float64."""
+
+    @property
+    def eps(self) -> float:
+        """The relative spacing of numbers in the narrowest dtype that values pass through."""
+        return float(np.finfo(self.dtype).eps)
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype in which differences are taken."""
+        return np.longdouble if self.extended else np.float64
+
+    @property
+    def unit(self) -> float:
+        """The relative rounding unit of the claimed gradient."""
+        return max(self.eps, float(np.finfo(np.float64).eps))
+
+    def push(self, values: Arrays, direction: Arrays) -> Arrays:
+        """Return the claimed derivative of the results in a direction."""
+        raise TypeError("This derivative has no forward mode.")
+
+    def kinks(self, direction: Arrays) -> list[Kink]:  # noqa: ARG002  (a graph knows them)
+        """List the steps along a direction at which an operation comes to a kink, about."""
+        return []
+
+    def exact(self, v: Arrays, direction: Arrays) -> np.longdouble | None:  # noqa: ARG002
+        """Return the derivative by a complex step, where that is possible."""
+        return None
+
+    def curve(self, v: Arrays, direction: Arrays) -> Curve:
+        """Return the function of a step whose derivative at 0 is checked."""
+        return lambda t: dot(v, self.results(self.along(direction, t)))
+
+    def along(self, direction: Arrays, t: float) -> Arrays:
+        """Move the point by ``t`` times a direction, in the dtype of the differences."""
+        dtype = self.dtype
+        step = dtype(t)
+        return [
+            np.asarray(x.astype(dtype) + step * d) if d.any() else x.astype(dtype)
+            for x, d in zip(self.values, direction, strict=True)
+        ]
+
+    def magnitude(self, v: Arrays) -> float:
+        """Estimate the sum of the magnitudes that make up ``<v, f(x)>``, for its rounding noise."""
+        results = self.results(self.values)
+        return float(dot([np.abs(c) for c in v], [np.abs(y) for y in results]))
+
+    @cached_property
+    def wide(self) -> list[Arrays]:
+        """The points at which a gradient is formed again to see how far rounding moved it."""
+        if self.extended:
+            return [cast(self.values, np.longdouble)]
+        eps = float(np.finfo(np.float64).eps)
+        return [[np.asarray(x * (1 + k * eps)) for x in self.values] for k in (2, -3)]
+
+
+def cast(values: Iterable[Array], dtype: Any) -> list[Array]:
+    """Convert arrays to a dtype."""
+    return [x.astype(dtype) for x in values]
+
+
+def dot(a: Iterable[Array], b: Iterable[Array]) -> np.longdouble:
+    """Sum the products of all elements, in long double; a zero annihilates an infinity."""
+    total = np.longdouble(0)
+    for x, y in zip(a, b, strict=True):
+        if x is not y and not x.any():
+            continue
+        product = x.astype(np.longdouble) * y
+        if not np.isfinite(part := product.sum()):
+            part = np.sum(product, where=(x != 0) & (y != 0))
+        total += part
+    return total
+
+
+def chosen_floats(leaves: Sequence[Any]) -> tuple[list[int], list[Array]]:
+    """Find the floating-point leaves: their positions, and their values as arrays of their own."""
+    arrays = [x.data if isinstance(x, Tensor) else np.asarray(x) for x in leaves]
+    chosen = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
+    return chosen, [np.array(arrays[i]) for i in chosen]
+
+
+def replaced(leaves: Sequence[Any], chosen: Sequence[int], values: Iterable[Any]) -> list[Any]:
+    """Put other values in the place of the chosen leaves."""
+    new = list(leaves)
+    for i, value in zip(chosen, values, strict=True):
+        new[i] = value
+    return new
