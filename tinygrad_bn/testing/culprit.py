@@ -18,8 +18,8 @@ from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.testing.directions import beside, cotangents, direction_for
 from tinygrad_bn.testing.judge import Asked, Question
 from tinygrad_bn.testing.recorded import Recorded, leaves_of
-from tinygrad_bn.testing.replay import STEPS, Replay, kinks_among
-from tinygrad_bn.testing.subjects import Array, Arrays, Kink, Subject, cast
+from tinygrad_bn.testing.replay import Margin, Replay, kinks_along
+from tinygrad_bn.testing.subjects import Array, Arrays, Kinks, Subject, cast
 from tinygrad_bn.testing.verdicts import Verdict
 
 ELEMENTS = 64
@@ -147,12 +147,16 @@ class _Tail(Subject):
         """Return the cotangent of the sweep (of the recorded values: there are no others)."""
         return [self.swept.cotangent(self.place, values[0].dtype)]
 
-    def kinks(self, direction: Arrays) -> list[Kink]:
-        """List the steps at which an operation behind the place comes to a kink."""
+    def kinks(self, direction: Arrays) -> Kinks:
+        """Find the steps at which an operation behind the place comes to a kink."""
         graph, places, _ = self.swept.graph(self.dtype)
-        moved = (self.along(direction, t)[0] for t in STEPS)
-        runs = (graph.run_from(self.place, value, places) for value in moved)
-        return kinks_among([list(graph.margins(run)) for run in runs])
+
+        def margins(t: float) -> list[Margin]:
+            """Give the distances to kinks with the place moved."""
+            moved = self.along(direction, t)[0]
+            return list(graph.margins(graph.run_from(self.place, moved, places)))
+
+        return kinks_along(margins, self.dtype)
 
     def observed(self, values: Arrays, v: Arrays) -> list[Any]:
         """Return the same."""
@@ -182,7 +186,9 @@ class _Swept:
                 results = self.subject.function(*inputs)
             seeds = {r: np.asarray(c, r.dtype) for r, c in zip(results, self.v, strict=True)}
             nodes = tracked(results)
-            found = sweep({r: c for r, c in seeds.items() if r in nodes}, record=False, wanted=nodes)
+            start = {r: c for r, c in seeds.items() if r in nodes}
+            found = sweep(start, record=False, wanted=nodes)
+            found = {x: found.get(x, np.zeros_like(x.data)) for x in (*inputs, *nodes)}
             graph = Replay(Trace("f", tuple(inputs), list(results)))
             places = [x.data for x in (*inputs, *graph.nodes)]
             self._graphs[key] = graph, places, found
@@ -195,18 +201,17 @@ class _Swept:
 
     def cotangent(self, place: int, dtype: Any) -> Array:
         """Return the cotangent of a place; zeros where none arrives."""
-        graph, places, found = self.graph(dtype)
-        node = (*graph.trace.inputs, *graph.nodes)[place]
-        return np.asarray(found.get(node, np.zeros_like(places[place])))
+        graph, _, found = self.graph(dtype)
+        return np.asarray(found[(*graph.trace.inputs, *graph.nodes)[place]])
 
 
 def _first_wrong_cotangent(subject: Recorded, v: Arrays, rng: np.random.Generator) -> str:
     """Follow the sweep from the results to the arguments: where is its cotangent first wrong?"""
     swept = _Swept(subject, v)
-    graph, places, _ = swept.graph(np.float64)
+    graph, places, found = swept.graph(np.float64)
     everything = (*graph.trace.inputs, *graph.nodes)
     for place in reversed(range(len(everything))):
-        if places[place].dtype.kind != "f":
+        if everything[place] not in found:
             continue
         tail = _Tail(swept, place, [places[place]])
         direction = [direction_for(places[place], rng)]

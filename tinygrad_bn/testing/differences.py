@@ -18,7 +18,7 @@ Curve = Callable[[float], np.longdouble]
 """A function of one step along a direction."""
 
 COLUMNS = 7
-SMALLEST = {np.dtype(np.float64): 2.0**-36, np.dtype(np.longdouble): 2.0**-48}
+SMALLEST = {np.dtype(np.float64): 2.0**-36, np.dtype(np.longdouble): 2.0**-52}
 """The smallest step in each dtype: in long double, moving a float64 by it times a direction of
 ten bits is exact, and in float64 a number of half as many bits."""
 
@@ -51,16 +51,17 @@ class _Entry(NamedTuple):
     floor: np.longdouble
 
 
-def noise_of(curve: Curve, dtype: Any, least: float) -> np.longdouble:
+def noise_of(curve: Curve, dtype: Any, least: float, reach: float = 1.0) -> np.longdouble:
     """Measure the rounding noise of a function near 0, on one side (a kink is not noise).
 
     A difference table over seven points 2^24 rounding units apart: in the high orders nothing is
     left of a smooth function but its noise (Moré and Wild 2011); where they still decay, the
-    points are too far apart. ``dtype``: in which it computes; ``least``: its noise at any rate.
+    points are too far apart. ``dtype``: in which it computes; ``least``: its noise at any rate;
+    ``reach``: up to which step there is no kink.
     """
     noise = np.longdouble(0)
     for bits in (24, 16):
-        table = _table(curve, 2.0**bits * float(np.finfo(dtype).eps))
+        table = _table(curve, min(2.0**bits * float(np.finfo(dtype).eps), reach / 8))
         spreads = [_spread(table, order) for order in (4, 5, 6)]
         noise = max(spreads)
         if not all(a > 4 * b for a, b in itertools.pairwise(spreads)):

@@ -10,24 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bn.testing.differences import Estimate, central, noise_of, one_sided
+from tinygrad_bn.testing.differences import SMALLEST, Estimate, central, noise_of, one_sided
 from tinygrad_bn.testing.subjects import Arrays, Kink, Subject, dot
 from tinygrad_bn.testing.verdicts import Verdict
 
 FAR = 0.125
 """The largest step: directions are scaled so that a step of 1 doubles each element, about."""
-NEAR = 2.0**-24
-"""A kink closer than this is at the point, for differences."""
+ROOM = 2.0**6
+"""How much larger than the smallest step the first one is at least."""
 CLOSER = 2.0**-20
 """From where a second look starts, before a claim is contradicted."""
 
 DEMANDED = (1e-5, 1e-10)
-"""What a tolerance may be: relative to the derivative, or to the function. More is no check."""
+"""What a tolerance may be: relative to the derivative, or to the function. More is no check.
+
+Where kinks are so close that steps must be tiny, rounding is all that can be told of a derivative.
+A function that casts to a narrower dtype has a derivative of its few digits only.
+"""
 
 DROWNED = 1e-3
 """Noise beyond this share of the function is no rounding noise."""
 
-EPS = float(np.finfo(np.float64).eps)
 
 
 class Asked:
@@ -82,7 +85,7 @@ class Question:
             labels = {
                 "mode": mode, "claimed": float(claimed), "rounding": float(spread), **labels
             }  # fmt: skip
-            if not np.isfinite(claimed):
+            if not np.isfinite(claimed + spread):
                 return Verdict("nonfinite", numeric=math.nan, **labels)
             return self._accept(claimed, spread, labels) or self._compare(claimed, spread, labels)
 
@@ -115,13 +118,24 @@ class Question:
     def _pulled(self) -> tuple[np.longdouble, np.longdouble]:
         claimed = dot(self.asked.gradient, self.direction)
         moved = [abs(dot(g, self.direction) - claimed) for g in self.asked.again]
-        return claimed, 4 * max(moved) + 8 * self.subject.unit * self._terms
+        return claimed, 4 * max(moved) + self._rounded
 
     def _pushed(self) -> tuple[np.longdouble, np.longdouble]:
         subject, v = self.subject, self.asked.v
         claimed = dot(v, subject.push(subject.values, self.direction))
         moved = [abs(dot(v, subject.push(at, self.direction)) - claimed) for at in subject.wide]
-        return claimed, 4 * max(moved) + 8 * self.subject.unit * self._terms
+        return claimed, 4 * max(moved) + self._rounded
+
+    @cached_property
+    def _rounded(self) -> np.longdouble:
+        """What rounding of each term of the claim can do, down to where numbers underflow."""
+        return 8 * self.subject.unit * self._terms + 8 * self._underflow
+
+    @cached_property
+    def _underflow(self) -> np.longdouble:
+        """What is lost where terms are as small as the smallest number."""
+        factors = dot(map(np.abs, self.direction), map(np.ones_like, self.direction))
+        return self.subject.tiny * (factors + dot(map(np.abs, self.asked.v), map(np.ones_like, self.asked.v)))
 
     @cached_property
     def _terms(self) -> np.longdouble:
@@ -183,19 +197,17 @@ class Question:
         with np.errstate(all="ignore"):
             return self._differences()[1]
 
-    @cached_property
-    def kinks(self) -> list[Kink]:
-        """The kinks along the direction."""
-        return self.subject.kinks(self.direction)
-
     def _differences(self) -> tuple[Kink | None, Estimate]:
         """Differentiate numerically, once for all modes; say which kink is at the point, if any."""
         if "central" not in self._truth:
-            ahead = [k.step / 2 for k in self.kinks if k.step > NEAR]
-            start = 2.0 ** math.floor(math.log2(min([FAR, *ahead])))
+            kinks, reach = self.subject.kinks(self.direction)
+            close = ROOM * SMALLEST[np.dtype(self.subject.dtype)]
+            ahead = [k.step / 2 for k in kinks if k.step > 2 * close]
+            start = 2.0 ** math.floor(math.log2(max(close, min([FAR, reach, *ahead]))))
+            self._truth["crowded"] = reach < close
             curve = self.subject.curve(self.asked.v, self.direction)
-            noise = noise_of(curve, self.subject.dtype, self.subject.eps * self._largest)
-            near = next((k for k in self.kinks if k.step <= NEAR), None)
+            noise = noise_of(curve, self.subject.dtype, self.subject.eps * self._largest, start)
+            near = next((k for k in kinks if k.step <= 2 * close), None)
             self._truth |= {"start": start, "noise": noise}
             self._truth["central"] = near, central(curve, noise, start, self.subject.dtype)
         found: tuple[Kink | None, Estimate] = self._truth["central"]
@@ -227,15 +239,18 @@ class Question:
     @property
     def _drowned(self) -> bool:
         """Whether noise is all there is: steps too wide for the function's own scale."""
-        return bool(self._truth["noise"] > DROWNED * self._visible)
+        return bool(self._truth["noise"] > DROWNED * self._visible or self._truth["crowded"])
 
     def _resolves(self, tolerance: Any, value: Any) -> bool:
-        relative, absolute = DEMANDED
+        relative, absolute = max(DEMANDED[0], 64 * self.subject.unit), DEMANDED[1]
         tolerance = float(tolerance)
-        if tolerance <= max(relative * abs(float(value)), absolute * self.asked.scale):
+        inherent = 64 * float(self.subject.unit * self._terms + self._underflow)
+        seen = max(absolute * self.asked.scale, inherent)
+        if tolerance <= max(relative * abs(float(value)), seen):
             return True
+        absolute = max(absolute, 2**10 * self.subject.eps / self._truth.get("start", 1.0))
         seen = absolute * max(self.asked.scale, self.asked.size)
-        return tolerance <= seen or tolerance <= seen + 64 * EPS * self._largest
+        return tolerance <= seen or tolerance <= seen + 64 * self.subject.unit * self._largest
 
     def _at_kink(
         self, claimed: Any, spread: Any, labels: dict[str, Any], *, known: Kink | None

@@ -15,12 +15,12 @@ from tinygrad_bn.graph.state import Replay as Draws, no_grad, using
 from tinygrad_bn.graph.sweep import sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor, leaf
 from tinygrad_bn.testing.differences import Curve
-from tinygrad_bn.testing.replay import SMALL, STEPS, Margin, Replay, kinks_among
+from tinygrad_bn.testing.replay import Margin, Replay, kinks_along
 from tinygrad_bn.testing.subjects import (
     EXTENDED,
     Array,
     Arrays,
-    Kink,
+    Kinks,
     Subject,
     cast,
     chosen_floats,
@@ -36,6 +36,10 @@ Flat = Callable[..., list[Tensor]]
 
 ASIDE = (2.0**-3, -(2.0**-20))
 """How far along a random direction the graph is recorded again, to see that it is the same."""
+
+
+NEAR = 2.0**-20
+"""A kink at a smaller step is too close for a complex step, which sees one side of it."""
 
 
 def flatten_function(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Flat, Arrays]:
@@ -115,22 +119,49 @@ class Recorded(Subject):
 
     @cached_property
     def extended(self) -> bool:
-        """Whether the whole function runs in long double, and that is more than float64."""
+        """Whether the function can be evaluated in long double, and that is more than float64."""
+        return self._runs_wide and (self.faithful or not self._narrow(np.longdouble))
+
+    @cached_property
+    def _runs_wide(self) -> bool:
+        """Whether the function takes long double."""
         if not EXTENDED:
             return False
         try:
-            nodes = self.traced(cast(self.values, np.longdouble)).nodes
+            self.traced(cast(self.values, np.longdouble))
         except (TypeError, ValueError):
             return False
-        return not any(_narrows(node, np.longdouble) for node in nodes)
+        return True
+
+    def _narrow(self, dtype: Any) -> list[np.dtype[Any]]:
+        """List the dtypes that values of a dtype are narrowed to."""
+        nodes = self.traced(cast(self.values, dtype)).nodes
+        return [node.dtype for node in nodes if _narrows(node, dtype)]
 
     @cached_property
+    def wide(self) -> list[Arrays]:
+        """The points at which a gradient is formed again to see how far rounding moved it."""
+        return [cast(self.values, np.longdouble)] if self._runs_wide else self.shaken
+
+    @cached_property
+    def _narrowest(self) -> np.finfo[Any]:
+        kinds = [np.dtype(np.float64), *self._narrow(np.float64)]
+        return np.finfo(min(kinds, key=lambda dtype: dtype.itemsize))
+
+    @property
+    def unit(self) -> float:
+        """The relative rounding unit of the claimed gradient."""
+        return float(self._narrowest.eps)
+
+    @property
+    def tiny(self) -> float:
+        """The smallest number of the narrowest dtype that the claimed gradient passes through."""
+        return float(self._narrowest.smallest_subnormal)
+
+    @property
     def eps(self) -> float:
         """The relative spacing of numbers in the narrowest dtype that values pass through."""
-        if self.extended:
-            return float(np.finfo(np.longdouble).eps)
-        narrow = [n.dtype for n in self.graph.nodes if _narrows(n, np.float64)]
-        return max(float(np.finfo(dtype).eps) for dtype in [np.dtype(np.float64), *narrow])
+        return float(np.finfo(np.longdouble).eps) if self.extended else self.unit
 
     def traced(self, values: Arrays) -> Trace:
         """Record the function at other values of its arguments."""
@@ -179,14 +210,18 @@ class Recorded(Subject):
         """Return the derivative by a complex step, where the graph is analytic."""
         if not (self.extended and self.faithful):
             return None
-        if not self.graph.smooth and any(k.step <= SMALL for k in self.kinks(direction)):
+        if not self.graph.smooth and not self._clear(direction):
             return None
         moved = self.graph.complex_step(self.wide[0], direction)
         return None if moved is None else dot(v, moved)
 
-    def kinks(self, direction: Arrays) -> list[Kink]:
-        """List at what steps along a direction the recorded operations come to a kink, about."""
-        return kinks_among([self._margins(self.along(direction, t)) for t in STEPS])
+    def _clear(self, direction: Arrays) -> bool:
+        found, reach = self.kinks(direction)
+        return reach > NEAR and all(k.step > NEAR for k in found)
+
+    def kinks(self, direction: Arrays) -> Kinks:
+        """Find at what steps along a direction the recorded operations come to a kink, about."""
+        return kinks_along(lambda t: self._margins(self.along(direction, t)), self.dtype)
 
     def _margins(self, values: Arrays) -> list[Margin]:
         graph = self.graph if self.faithful else Replay(self.traced(values))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.tensor import Tensor
-from tinygrad_bn.testing.subjects import Array, Arrays, Kink
+from tinygrad_bn.testing.subjects import Array, Arrays, Kink, Kinks
 
 COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 """Operations that choose a branch: their operands' gap is a distance to a kink."""
@@ -20,12 +22,22 @@ TINY = np.longdouble(2) ** -200
 """The complex step: its square is nothing beside one."""
 
 
-SMALL = 2.0**-20
-STEPS = (0.0, SMALL, -SMALL)
-"""Where distances to kinks are looked at, along a direction."""
+ROUNDED = 2.0**6
+"""How many rounding units of the operands a change must exceed to be one."""
 
-Margin = tuple[Tensor, Array]
-"""An operation, and the distance of each element to its kinks and singularities."""
+LADDERS = {
+    np.dtype(np.float64): tuple(2.0**-k for k in (44, 38, 32, 26, 20, 14, 8, 3)),
+    np.dtype(np.longdouble): tuple(2.0**-k for k in (56, 50, 44, 38, 32, 26, 20, 14, 8, 3)),
+}
+"""The steps at which distances to kinks are looked at, in each dtype that a point moves in."""
+
+
+class Margin(NamedTuple):
+    """An operation, the distance of each element to its kinks, and how much is rounding in it."""
+
+    node: Tensor
+    gap: Array
+    noise: Array
 
 
 class Replay:
@@ -44,14 +56,15 @@ class Replay:
             for n in self.nodes
         ]
         self.outputs = [(self._place.get(r, -1), r) for r in recorded.results]
+        self._widened = [_widened(n) for n in self.nodes]
 
     def run(self, values: Arrays) -> list[Array]:
-        """Compute all places from other values of the inputs."""
+        """Compute all places from other values of the inputs, without narrowing any."""
         places: list[Any] = list(values)
         with np.errstate(all="ignore"):
-            for node, step in zip(self.nodes, self.steps, strict=True):
+            for node, step, params in zip(self.nodes, self.steps, self._widened, strict=True):
                 given = [node.values[i] if p < 0 else places[p] for i, p in step]
-                places.append(np.asarray(node.op.kernel(*given, **node.params)))
+                places.append(np.asarray(node.op.kernel(*given, **params)))
         return places
 
     def run_from(self, place: int, value: Array, places: Sequence[Array]) -> list[Array]:
@@ -60,10 +73,11 @@ class Replay:
         new[place] = value
         first = len(self.trace.inputs)
         with np.errstate(all="ignore"):
-            for i, (node, step) in enumerate(zip(self.nodes, self.steps, strict=True), first):
+            steps = zip(self.nodes, self.steps, self._widened, strict=True)
+            for i, (node, step, params) in enumerate(steps, first):
                 if i != place and any(p in changed for _, p in step):
                     given = [node.values[j] if p < 0 else new[p] for j, p in step]
-                    new[i] = np.asarray(node.op.kernel(*given, **node.params))
+                    new[i] = np.asarray(node.op.kernel(*given, **params))
                     changed.add(i)
         return new
 
@@ -75,12 +89,13 @@ class Replay:
         """Yield the operations that have kinks or singularities, with the distance to them."""
         with np.errstate(all="ignore"):
             for node, step in zip(self.nodes, self.steps, strict=True):
-                if node.op.margin is not None:
-                    given = [node.values[i] if p < 0 else places[p] for i, p in step]
-                    yield node, np.asarray(node.op.margin(*given, **node.params))
-                elif node.op.name in COMPARISONS:
-                    x, y = (node.values[i] if p < 0 else places[p] for i, p in step)
-                    yield node, np.abs(np.subtract(x, y, dtype=np.longdouble))
+                compares = node.op.name in COMPARISONS
+                if node.op.margin is None and not compares:
+                    continue
+                given = [node.values[i] if p < 0 else places[p] for i, p in step]
+                gap = _gap(*given) if compares else node.op.margin(*given, **node.params)
+                gap = np.asarray(gap)
+                yield Margin(node, gap, _rounding(given, gap.shape))
 
     @cached_property
     def smooth(self) -> bool:
@@ -111,21 +126,23 @@ class Replay:
         ]
         try:
             with np.errstate(all="ignore"):
-                for node, step in zip(self.nodes, self.steps, strict=True):
+                for node, step, params in zip(self.nodes, self.steps, self._widened, strict=True):
                     given = [node.values[i] if p < 0 else places[p] for i, p in step]
-                    places.append(self._complex(node, given))
+                    places.append(self._complex(node, given, params))
         except (TypeError, ValueError, np.exceptions.ComplexWarning):
             return None
         return [np.imag(y) / TINY for y in self.results(places)]
 
-    def _complex(self, node: Tensor, given: list[Any]) -> Array:
+    def _complex(self, node: Tensor, given: list[Any], params: dict[str, Any]) -> Array:
         """Compute one node on operands of which some are complex."""
         if any(getattr(x, "dtype", None) == np.clongdouble for x in given):
             if node not in self._continuous:
                 given = [np.real(x) if isinstance(x, np.ndarray) else x for x in given]
-            elif not node.op.analytic or _converts(node):
+            elif not node.op.analytic:
                 raise TypeError("An operation that is not analytic.")
-        return np.asarray(node.op.kernel(*given, **node.params))
+            elif params is not node.params:
+                params = {**params, "dtype": np.dtype(np.clongdouble)}
+        return np.asarray(node.op.kernel(*given, **params))
 
     def same_as(self, other: Replay) -> bool:
         """Whether another recording did the same operations with the same constants.
@@ -150,6 +167,27 @@ class Replay:
         return zip(self.outputs, other.outputs, strict=True)
 
 
+def _gap(x: Any, y: Any) -> Array:
+    return np.asarray(np.abs(np.subtract(x, y, dtype=np.longdouble)))
+
+
+def _rounding(values: Sequence[Any], shape: tuple[int, ...]) -> Array:
+    """What rounding of the operands can do to a distance: element by element where they fit."""
+    sizes = [
+        np.where(np.isfinite(x), np.abs(x), 0) * np.finfo(x.dtype).eps
+        for x in values
+        if getattr(x, "dtype", np.dtype(int)).kind == "f" and x.size
+    ]
+    if not sizes:
+        return np.zeros(())
+    try:
+        each = functools.reduce(np.maximum, sizes)
+        fits = np.broadcast_shapes(each.shape, shape) == shape
+    except ValueError:
+        fits = False
+    return ROUNDED * (each if fits else np.asarray(max(np.max(x) for x in sizes)))
+
+
 def _alike(a: Tensor, b: Tensor) -> bool:
     return a.op is b.op and a.params == b.params and a.shape == b.shape
 
@@ -158,38 +196,67 @@ def _equal(a: Any, b: Any) -> bool:
     return a is b or bool(np.array_equal(a, b))
 
 
-def _converts(node: Tensor) -> bool:
-    """Whether an operation was asked for a dtype, which is not the complex one."""
-    return node.params.get("dtype") is not None
+def _widened(node: Tensor) -> dict[str, Any]:
+    """Return a node's parameters with long double in place of a floating-point dtype asked for.
 
-
-def kinks_among(at: Sequence[Sequence[Margin]]) -> list[Kink]:
-    """List the steps at which distances to kinks, known at ``STEPS``, reach zero, about.
-
-    How fast a distance shrinks is found by a small step to either side.
+    A cast has the derivative of the identity; its rounding would only hide it from differences.
     """
-    if not all([g.shape for _, g in a] == [g.shape for _, g in b] for a, b in pairwise(at)):
-        return [Kink(0.0, "a branch of Python")]
-    return [
-        Kink(step, nearest(node, here))
-        for (node, here), *sides in zip(*at, strict=True)
-        for step in _reached(here, [there for _, there in sides])
-    ]
+    dtype = node.params.get("dtype")
+    if dtype is None or np.dtype(dtype).kind != "f":
+        return node.params
+    return {**node.params, "dtype": np.dtype(np.longdouble)}
 
 
-def _reached(here: Array, sides: Sequence[Array]) -> list[float]:
-    """Say at which steps distances that are ``here`` at the point reach zero."""
-    steps: list[float] = []
-    with np.errstate(all="ignore"):
-        for there in sides:
-            when = np.abs(here) / (np.abs(there - here) / SMALL)
-            steps += when[np.isfinite(when)].astype(float).tolist()
-    return sorted(set(steps))
+def kinks_along(margins: Callable[[float], Sequence[Margin]], dtype: Any) -> Kinks:
+    """Find the steps at which distances to kinks reach zero, about.
+
+    ``margins(t)``: the distances at a step, with the point moved in ``dtype``. How fast a distance changes is found by small steps, to either side. One that does not go on
+    changing so fast has met another kink: that is beyond the reach.
+    """
+    ladder = LADDERS[np.dtype(dtype)]
+    at = [margins(t) for t in (0.0, *(side * h for h in ladder for side in (1, -1)))]
+    if not all([m.gap.shape for m in a] == [m.gap.shape for m in b] for a, b in pairwise(at)):
+        return Kinks([Kink(0.0, "a branch of Python")], math.inf)
+    found: list[Kink] = []
+    reach = math.inf
+    for here, *there in zip(*at, strict=True):
+        with np.errstate(all="ignore"):
+            sides = [_side([m.gap for m in there[i::2]], ladder, here.noise) for i in (0, 1)]
+        steps = {step for steps, _ in sides for step in steps} | ({0.0} if _zero(here) else set())
+        what = nearest(here) if steps else ""
+        found += [Kink(step, what) for step in sorted(steps)]
+        reach = min(reach, *(even for _, even in sides))
+    return Kinks(found, reach)
 
 
-def nearest(node: Tensor, gap: Array) -> str:
+def _zero(margin: Margin) -> bool:
+    return bool(np.any(margin.gap == 0))
+
+
+def _side(
+    gaps: Sequence[Array], ladder: Sequence[float], noise: Array
+) -> tuple[list[float], float]:
+    """Say at which steps to one side distances reach zero, and up to which they change evenly."""
+    first, *rest = gaps
+    changes = [np.abs(gap - first) for gap in rest]
+    most = np.maximum.reduce(changes)
+    if np.any((first <= noise) & (most > 0) & (most <= noise)):
+        return [], 0.0
+    rate, reach = np.zeros(np.shape(first), np.longdouble), math.inf
+    for change, step, before in zip(changes, ladder[1:], ladder[:-1], strict=True):
+        speed = np.where(change > noise, change / step, 0)
+        if np.any(speed < rate / 4):
+            reach = before
+            break
+        rate = np.fmax(rate, speed)
+    when = np.where(rate > 0, np.abs(first) / rate, np.inf)
+    return np.unique(when[np.isfinite(when) & (when > ladder[0])]).astype(float).tolist(), reach
+
+
+def nearest(margin: Margin) -> str:
     """Say where an operation is nearest to its kink: name, gap, index and the user's line."""
-    gaps = np.where(np.isnan(gap), np.inf, gap)
+    gaps = np.where(np.isnan(margin.gap), np.inf, margin.gap)
     index = np.unravel_index(int(np.argmin(gaps)), gaps.shape) if gaps.size else ()
     place = f" at index ({', '.join(str(int(i)) for i in index)})" if index else ""
-    return f"{node.op.name}: gap {float(gaps[index]) if gaps.size else 0.0:.3g}{place}, {node.where}"
+    gap = float(gaps[index]) if gaps.size else 0.0
+    return f"{margin.node.op.name}: gap {gap:.3g}{place}, {margin.node.where}"

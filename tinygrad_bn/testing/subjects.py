@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -25,6 +26,16 @@ class Kink(NamedTuple):
 
     step: float
     what: str
+
+
+class Kinks(NamedTuple):
+    """The kinks along a direction, and up to which step distances to them change evenly.
+
+    Beyond ``reach`` there are kinks that nobody has counted (a staircase of many).
+    """
+
+    found: Sequence[Kink]
+    reach: float
 
 
 class Misfit(Exception):  # noqa: N818  (caught by the checker; it is a finding, not a failure)
@@ -75,13 +86,18 @@ class Subject(abc.ABC):
         """The relative rounding unit of the claimed gradient."""
         return max(self.eps, float(np.finfo(np.float64).eps))
 
+    @property
+    def tiny(self) -> float:
+        """The smallest number of the narrowest dtype that the claimed gradient passes through."""
+        return float(np.finfo(np.float64).smallest_subnormal)
+
     def push(self, values: Arrays, direction: Arrays) -> Arrays:
         """Return the claimed derivative of the results in a direction."""
         raise TypeError("This derivative has no forward mode.")
 
-    def kinks(self, direction: Arrays) -> list[Kink]:  # noqa: ARG002  (a graph knows them)
-        """List the steps along a direction at which an operation comes to a kink, about."""
-        return []
+    def kinks(self, direction: Arrays) -> Kinks:  # noqa: ARG002  (a graph knows them)
+        """Find the steps along a direction at which an operation comes to a kink, about."""
+        return Kinks((), math.inf)
 
     def exact(self, v: Arrays, direction: Arrays) -> np.longdouble | None:  # noqa: ARG002
         """Return the derivative by a complex step, where that is possible."""
@@ -108,8 +124,11 @@ class Subject(abc.ABC):
     @cached_property
     def wide(self) -> list[Arrays]:
         """The points at which a gradient is formed again to see how far rounding moved it."""
-        if self.extended:
-            return [cast(self.values, np.longdouble)]
+        return [cast(self.values, np.longdouble)] if self.extended else self.shaken
+
+    @property
+    def shaken(self) -> list[Arrays]:
+        """The point moved by a few rounding units, where there is no long double."""
         eps = float(np.finfo(np.float64).eps)
         return [[np.asarray(x * (1 + k * eps)) for x in self.values] for k in (2, -3)]
 

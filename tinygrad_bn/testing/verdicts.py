@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections import Counter
 from dataclasses import dataclass, field
 
 from tinygrad_bn.errors import GradientError
 
 GOOD = ("ok", "kink")
+
+LONGEST = 80
+"""How many lines of a reproduction a report prints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,18 @@ def _with_error(value: float, error: float) -> str:
     return f"{value:.17g}" + (f" ± {error:.1e}" if error else "")
 
 
+class WrongGradientError(GradientError):
+    """Gradients that were checked and are not right; ``report`` tells all."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        super().__init__(
+            report.summary(),
+            "Correct the rule or operation named; where the verdict is inconclusive, nonfinite "
+            "or nondeterministic, check at another point or fix what is random.",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """All verdicts of a check of gradients. Prints what is wrong, and where.
@@ -126,13 +140,9 @@ class Report:
         return max((v.excess for v in smooth), default=0.0)
 
     def raise_if_wrong(self) -> Report:
-        """Return the report itself, or raise GradientError with its text unless it is ``ok``."""
+        """Return the report itself, or raise WrongGradientError with it unless it is ``ok``."""
         if not self.ok:
-            raise GradientError(
-                str(self),
-                "Correct the rule or operation named; where the verdict is inconclusive, "
-                "nonfinite or nondeterministic, check at another point or fix what is random.",
-            )
+            raise WrongGradientError(self)
         return self
 
     def failures(self) -> list[Verdict]:
@@ -144,7 +154,7 @@ class Report:
                 wrong[kind] = verdict
         return sorted(wrong.values(), key=lambda v: v.kind != "mismatch")
 
-    def __str__(self) -> str:
+    def summary(self) -> str:
         """Tell how many checks passed; then each kind of failure, its place and its culprit."""
         counts = Counter(v.kind for v in self.verdicts)
         tally = ", ".join(f"{n} {kind}" for kind, n in counts.items())
@@ -153,7 +163,15 @@ class Report:
         lines += [f"  {verdict}" for verdict in self.failures()]
         lines += [f"  worst element: {self.worst_coordinate}"] if self.worst_coordinate else []
         lines += [f"  {self.culprit}"] if self.culprit else []
-        lines += [f"  worst relative error {self.worst:.1e}"]
-        for title, text in (("recorded", self.program), ("again", self.reproduction)):
-            lines += [f"  {title}:", textwrap.indent(text.rstrip(), "    ")] if text else []
-        return "\n".join(lines)
+        return "\n".join([*lines, f"  worst relative error {self.worst:.1e}"])
+
+    def __str__(self) -> str:
+        """Tell the summary; where something is wrong also the program, and how to see it again."""
+        if not self.reproduction:
+            return self.summary()
+        title = "the recorded program, and the failure again:" if self.program else "again:"
+        lines = self.reproduction.rstrip().splitlines()
+        if len(lines) > LONGEST:
+            left = len(lines) - LONGEST
+            lines = [*lines[:LONGEST], f"... {left} more lines: print(report.reproduction)"]
+        return "\n".join([self.summary(), f"  {title}", *("    " + line for line in lines)])

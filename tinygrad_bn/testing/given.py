@@ -1,0 +1,169 @@
+"""given_gradients: a property test whose property is that the gradients are right."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tinygrad_bn.errors import OptionalDependencyError, ShapeError
+from tinygrad_bn.testing.checker import MODES, check_gradients, check_rule
+from tinygrad_bn.testing.pairs import Pair
+from tinygrad_bn.testing.verdicts import Report
+from tinygrad_bn.transforms.lifting import name_of
+
+try:
+    import hypothesis
+    from hypothesis import HealthCheck, settings, strategies as st
+except ImportError as error:
+    raise OptionalDependencyError(
+        "given_gradients needs Hypothesis, which is not installed.",
+        'Install it: pip install "tinygrad_bn[testing]".',
+    ) from error
+
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+PROFILES: dict[str, dict[str, Any]] = {
+    "ci": {"derandomize": True, "max_examples": 50, "suppress_health_check": SLOW},
+    "dev": {"max_examples": 50, "suppress_health_check": SLOW},
+    "thorough": {"max_examples": 2000, "suppress_health_check": SLOW},
+}
+"""What differs from Hypothesis' defaults; none has a deadline, since a first call compiles."""
+
+for _name, _options in PROFILES.items():
+    settings.register_profile(f"gradients-{_name}", deadline=None, **_options)
+
+LEAST = -30.0
+"""The logarithm that stands for no error at all."""
+
+
+class Session:
+    """What the command line of pytest chooses: the seed of all checks, and the profile."""
+
+    seed = 0
+    profile = "ci" if "CI" in os.environ else "dev"
+
+
+def profile(name: str | None = None) -> settings:
+    """Return the Hypothesis settings of a profile: ``ci``, ``dev``, ``thorough``; by itself
+    ``ci`` where the variable CI is set, else ``dev``.
+
+    >>> profile("thorough").max_examples
+    2000
+    """
+    name = name or Session.profile
+    if name not in PROFILES:
+        raise ShapeError(f"The profile {name!r}.", f"Profiles are {', '.join(PROFILES)}.")
+    return settings.get_profile(f"gradients-{name}")
+
+
+def given_gradients(
+    *drawn: Any,
+    order: int = 1,
+    modes: Sequence[str] = MODES,
+    directions: int = 2,
+    adapter: Callable[[Callable[..., Any]], Pair] | None = None,
+    **named: Any,
+) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+    """Make a test of a function: its gradients are right wherever the strategies lead.
+
+    ``drawn`` and ``named``: Hypothesis strategies for the leading parameters, or for parameters
+    by name; parameters without one are pytest's fixtures. The function returns what is to be
+    differentiated, as in ``check_gradients``, whose ``order``, ``modes`` and ``directions`` these
+    are. With ``adapter`` (``adapters.from_torch`` and the like) it is a function of another
+    framework. An example at which the function is not finite, or at which nothing can be told,
+    is rejected, and does not count; a wrong gradient fails the test, with the report at the
+    smallest example. The search climbs towards larger errors (``hypothesis.target``).
+
+    >>> from tinygrad_bn import tanh
+    >>> from tinygrad_bn.testing import strategies
+    >>> @given_gradients(strategies.arrays(shape=(3,)))
+    ... def test_tanh(x):
+    ...     return tanh(x)
+    >>> test_tanh()
+    """
+    checked = {"directions": directions}
+    if adapter is None:
+        checked |= {"order": order, "modes": modes}  # type: ignore[dict-item]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., None]:
+        """Make the test of the function."""
+        strategies = _by_name(function, drawn, named)
+
+        def check(**keywords: Any) -> None:
+            """Check at one drawn example."""
+            seed = Session.seed + keywords.pop("gradcheck_seed")
+            point = [keywords.pop(name) for name in strategies]
+            moved = _of_the_drawn(function, list(strategies), keywords)
+            if adapter is None:
+                report = check_gradients(moved, *point, seed=seed, **checked)
+            else:
+                report = check_rule(*adapter(moved), *point, seed=seed, **checked)
+            _settle(report)
+
+        _look_like(check, function)
+        test = hypothesis.given(**strategies, gradcheck_seed=st.integers(0, 99))(check)
+        return profile()(test)
+
+    return decorate
+
+
+def _by_name(
+    function: Callable[..., Any], drawn: Sequence[Any], named: dict[str, Any]
+) -> dict[str, Any]:
+    """Give each strategy the name of its parameter, in the order of the parameters."""
+    names = list(inspect.signature(function).parameters)
+    if len(drawn) > len(names) or set(named) - set(names[len(drawn) :]) or not (drawn or named):
+        raise ShapeError(
+            f"given_gradients of {name_of(function)}({', '.join(names)}) with {len(drawn)} "
+            f"strategies by position and {', '.join(named) or 'none'} by name.",
+            "Give a strategy for each parameter that is to be drawn, once.",
+        )
+    found = dict(zip(names, drawn, strict=False)) | named
+    return {name: found[name] for name in names if name in found}
+
+
+def _of_the_drawn(
+    function: Callable[..., Any], names: Sequence[str], fixtures: dict[str, Any]
+) -> Callable[..., Any]:
+    """Return a function of the drawn parameters alone."""
+
+    def moved(*point: Any) -> Any:
+        """Call it with the fixtures as they are."""
+        return function(**dict(zip(names, point, strict=True)), **fixtures)
+
+    _look_like(moved, function)
+    moved.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names]
+    )
+    return moved
+
+
+def _look_like(wrapper: Callable[..., Any], function: Callable[..., Any]) -> None:
+    """Take over name, place and docstring; and the parameters, with the seed behind them."""
+    functools.update_wrapper(wrapper, function)
+    del wrapper.__wrapped__  # type: ignore[attr-defined]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    names = [*inspect.signature(function).parameters, "gradcheck_seed"]
+    parameters = [inspect.Parameter(name, kind) for name in names]
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+
+
+def _settle(report: Report) -> None:
+    """Let the search climb; reject an example that tells nothing, raise for a wrong one."""
+    excess = report.excess
+    climb = math.log10(excess) if 0 < excess < math.inf else LEAST if excess == 0 else -LEAST
+    hypothesis.target(max(LEAST, climb), label="log10(error / allowed)")
+    kinds = {v.kind for v in report.verdicts}
+    if "mismatch" not in kinds and (_outside(report) or "inconclusive" in kinds):
+        hypothesis.reject()
+    report.raise_if_wrong()
+
+
+def _outside(report: Report) -> bool:
+    """Whether the function itself is not finite here (its gradient alone would be a fault)."""
+    return any(v.kind == "nonfinite" and not v.mode for v in report.verdicts)
+
+
