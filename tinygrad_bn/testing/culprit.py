@@ -15,7 +15,7 @@ from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.sweep import sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor
-from tinygrad_bn.testing.directions import beside, cotangents, direction_for
+from tinygrad_bn.testing.directions import beside, cotangents, direction_for, in_order
 from tinygrad_bn.testing.judge import Asked, Question
 from tinygrad_bn.testing.recorded import Recorded, leaves_of
 from tinygrad_bn.testing.replay import Margin, Replay, kinks_along
@@ -109,7 +109,8 @@ def _excludes(question: Question, verdict: Verdict, rng: np.random.Generator) ->
     along one line; a claim among those of any piece is right (Clarke's generalised gradient).
     """
     subject, v = question.subject, question.asked.v
-    near = (subject.at([beside(x, rng) for x in subject.values]) for _ in range(SAMPLES))
+    near = [subject.at([beside(x, rng) for x in subject.values]) for _ in range(SAMPLES)]
+    near += [subject.at([in_order(x, side) for x in subject.values]) for side in (1, -1)]
     slopes = [float(Question(Asked(s, v), question.direction).truth().value) for s in near]
     ends = [*slopes, *(verdict.slopes or ())]
     low, high = np.nanmin(ends), np.nanmax(ends)

@@ -143,7 +143,7 @@ class Question:
         return dot(map(np.abs, self.asked.gradient), map(np.abs, self.direction))
 
     def _accept(self, claimed: Any, spread: Any, labels: dict[str, Any]) -> Verdict | None:
-        """Confirm a claim by the complex step; what that does not confirm, differences decide."""
+        """Confirm a claim by the graph's kernels; what that does not confirm, differences decide."""
         if "exact" not in self._truth:
             self._truth["exact"] = self.subject.exact(self.asked.v, self.direction)
         exact = self._truth["exact"]
@@ -260,7 +260,8 @@ class Question:
         if self._drowned:
             return None
         what = f"At {known.what}." if known else ""
-        if left.diverges or right.diverges:
+        beyond = known and not (np.isfinite(left.value) and np.isfinite(right.value))
+        if left.diverges or right.diverges or beyond:
             note = f"A jump: judged at a nearby point only. {what}".rstrip()
             return Verdict("kink", slopes=(_slope(left), _slope(right)), note=note, **labels)
         if not (left.trusted and right.trusted):
@@ -274,8 +275,18 @@ class Question:
         if ends[1] - ends[0] <= error and between and self._resolves(tolerance, left.value):
             return Verdict("ok", **labels)
         labels |= {"tolerance": float(tolerance), "numeric": _nearest(claimed, ends)}
-        kind = "kink" if between else "mismatch"
+        kind = "kink" if between else "mismatch" if self._same_closer(error) else "inconclusive"
         return Verdict(kind, slopes=(ends[0], ends[1]), note=what, **labels)
+
+    def _same_closer(self, error: Any) -> bool:
+        """Whether much smaller steps give the same one-sided slopes."""
+        curve = self.subject.curve(self.asked.v, self.direction)
+        noise, start = self._truth["noise"], min(self._truth["start"], CLOSER)
+        closer = [one_sided(curve, noise, start, s, self.subject.dtype) for s in (-1, 1)]
+        return all(
+            near.trusted and abs(near.value - far.value) <= 3 * near.error + error
+            for near, far in zip(closer, self._sides(), strict=True)
+        )
 
 
 def _slope(side: Estimate) -> float:

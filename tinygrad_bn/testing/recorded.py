@@ -27,6 +27,7 @@ from tinygrad_bn.testing.subjects import (
     dot,
     replaced,
 )
+from tinygrad_bn.testing.tangents import tangents
 from tinygrad_bn.transforms.derivatives import jvp, vjp
 from tinygrad_bn.transforms.lifting import name_of
 from tinygrad_bn.transforms.tracing import trace
@@ -38,8 +39,9 @@ ASIDE = (2.0**-3, -(2.0**-20))
 """How far along a random direction the graph is recorded again, to see that it is the same."""
 
 
-NEAR = 2.0**-20
-"""A kink at a smaller step is too close for a complex step, which sees one side of it."""
+FAR = 0.125
+NEAR = 2.0**-44
+"""Between these steps a kink may be for the derivative beside it to be told."""
 
 
 def flatten_function(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Flat, Arrays]:
@@ -207,17 +209,18 @@ class Recorded(Subject):
         return Recorded(slopes, self.values)
 
     def exact(self, v: Arrays, direction: Arrays) -> np.longdouble | None:
-        """Return the derivative by a complex step, where the graph is analytic."""
+        """Return the derivative from the graph's kernels alone, where no kink is at hand."""
         if not (self.extended and self.faithful):
             return None
-        if not self.graph.smooth and not self._clear(direction):
+        reach = FAR if self.graph.smooth else self._reach(direction)
+        if reach < NEAR:
             return None
-        moved = self.graph.complex_step(self.wide[0], direction)
+        moved = tangents(self.graph, self.wide[0], direction, reach)
         return None if moved is None else dot(v, moved)
 
-    def _clear(self, direction: Arrays) -> bool:
+    def _reach(self, direction: Arrays) -> float:
         found, reach = self.kinks(direction)
-        return reach > NEAR and all(k.step > NEAR for k in found)
+        return min([FAR, reach, *(k.step for k in found)])
 
     def kinks(self, direction: Arrays) -> Kinks:
         """Find at what steps along a direction the recorded operations come to a kink, about."""

@@ -18,10 +18,6 @@ from tinygrad_bn.testing.subjects import Array, Arrays, Kink, Kinks
 COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 """Operations that choose a branch: their operands' gap is a distance to a kink."""
 
-TINY = np.longdouble(2) ** -200
-"""The complex step: its square is nothing beside one."""
-
-
 ROUNDED = 2.0**6
 """How many rounding units of the operands a change must exceed to be one."""
 
@@ -58,11 +54,15 @@ class Replay:
         self.outputs = [(self._place.get(r, -1), r) for r in recorded.results]
         self._widened = [_widened(n) for n in self.nodes]
 
+    def walk(self) -> Iterator[tuple[Tensor, list[tuple[int, int]], dict[str, Any]]]:
+        """Yield each node with the places of its operands, and its parameters without narrowing."""
+        return zip(self.nodes, self.steps, self._widened, strict=True)
+
     def run(self, values: Arrays) -> list[Array]:
         """Compute all places from other values of the inputs, without narrowing any."""
         places: list[Any] = list(values)
         with np.errstate(all="ignore"):
-            for node, step, params in zip(self.nodes, self.steps, self._widened, strict=True):
+            for node, step, params in self.walk():
                 given = [node.values[i] if p < 0 else places[p] for i, p in step]
                 places.append(np.asarray(node.op.kernel(*given, **params)))
         return places
@@ -73,8 +73,7 @@ class Replay:
         new[place] = value
         first = len(self.trace.inputs)
         with np.errstate(all="ignore"):
-            steps = zip(self.nodes, self.steps, self._widened, strict=True)
-            for i, (node, step, params) in enumerate(steps, first):
+            for i, (node, step, params) in enumerate(self.walk(), first):
                 if i != place and any(p in changed for _, p in step):
                     given = [node.values[j] if p < 0 else new[p] for j, p in step]
                     new[i] = np.asarray(node.op.kernel(*given, **params))
@@ -99,50 +98,20 @@ class Replay:
 
     @cached_property
     def smooth(self) -> bool:
-        """Whether no operation that the results depend on smoothly has a kink, or chooses."""
+        """Whether no operation that the results depend on has a kink, or chooses."""
         return not any(
-            n.op.name in COMPARISONS or not n.op.analytic
+            n.op.name in COMPARISONS or (n in self.continuous and not n.op.analytic)
             for n in self.nodes
-            if n in self._continuous or n.op.name in COMPARISONS
         )
 
     @cached_property
-    def _continuous(self) -> set[Tensor]:
+    def continuous(self) -> set[Tensor]:
         """The nodes from which a path of floating-point values leads to a result."""
         found = {r for r in self.trace.results if r.dtype.kind == "f"}
         for node in reversed(self.nodes):
             if node in found:
                 found |= {x for x in node.inputs if isinstance(x, Tensor) and x.dtype.kind == "f"}
         return found
-
-    def complex_step(self, values: Arrays, direction: Arrays) -> list[Array] | None:
-        """Differentiate the results along a direction: one run, no cancellation.
-
-        Source: Squire and Trapp (1998). Every operation on the way must be analytic; those that
-        only choose (comparisons, positions) see real parts. None where that is not possible.
-        """
-        places: list[Any] = [
-            np.asarray(x + 1j * (TINY * d)) if d.any() else x for x, d in zip(values, direction, strict=True)
-        ]
-        try:
-            with np.errstate(all="ignore"):
-                for node, step, params in zip(self.nodes, self.steps, self._widened, strict=True):
-                    given = [node.values[i] if p < 0 else places[p] for i, p in step]
-                    places.append(self._complex(node, given, params))
-        except (TypeError, ValueError, np.exceptions.ComplexWarning):
-            return None
-        return [np.imag(y) / TINY for y in self.results(places)]
-
-    def _complex(self, node: Tensor, given: list[Any], params: dict[str, Any]) -> Array:
-        """Compute one node on operands of which some are complex."""
-        if any(getattr(x, "dtype", None) == np.clongdouble for x in given):
-            if node not in self._continuous:
-                given = [np.real(x) if isinstance(x, np.ndarray) else x for x in given]
-            elif not node.op.analytic:
-                raise TypeError("An operation that is not analytic.")
-            elif params is not node.params:
-                params = {**params, "dtype": np.dtype(np.clongdouble)}
-        return np.asarray(node.op.kernel(*given, **params))
 
     def same_as(self, other: Replay) -> bool:
         """Whether another recording did the same operations with the same constants.
@@ -222,15 +191,18 @@ def kinks_along(margins: Callable[[float], Sequence[Margin]], dtype: Any) -> Kin
     for here, *there in zip(*at, strict=True):
         with np.errstate(all="ignore"):
             sides = [_side([m.gap for m in there[i::2]], ladder, here.noise) for i in (0, 1)]
-        steps = {step for steps, _ in sides for step in steps} | ({0.0} if _zero(here) else set())
+        steps = {step for steps, _ in sides for step in steps}
+        if _leaves_zero(here, there):
+            steps.add(0.0)
         what = nearest(here) if steps else ""
         found += [Kink(step, what) for step in sorted(steps)]
         reach = min(reach, *(even for _, even in sides))
     return Kinks(found, reach)
 
 
-def _zero(margin: Margin) -> bool:
-    return bool(np.any(margin.gap == 0))
+def _leaves_zero(here: Margin, there: Sequence[Margin]) -> bool:
+    """Whether the point is at a kink that the direction leads away from, or through."""
+    return bool(np.any((here.gap == 0) & np.logical_or.reduce([m.gap != 0 for m in there])))
 
 
 def _side(

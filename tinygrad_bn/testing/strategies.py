@@ -38,8 +38,6 @@ Draw: TypeAlias = Callable[[st.SearchStrategy[Any]], Any]
 SINGLY = 24
 """Up to so many elements are drawn one by one; NumPy makes larger arrays from a drawn seed."""
 
-RANDOM_BITS = 32
-
 
 class Drawn(Choices):
     """Choices made by Hypothesis: ``draw`` is what a composite strategy gets."""
@@ -52,10 +50,15 @@ class Drawn(Choices):
         return low + int(self._draw(st.integers(0, high - low))) if high > low else low
 
     def integers(self, shape: Shape, low: int, high: int) -> npt.NDArray[np.int64]:
-        """Choose integers one by one; of many, choose the seed."""
+        """Choose integers one by one; of many, choose the seed.
+
+        The seed is of as many choices as the largest array of the other sort has, and one more:
+        a shrinker goes for fewer choices, and is to go for smaller arrays.
+        """
         size = int(np.prod(shape))
         if size > SINGLY:
-            rng = np.random.default_rng(self.integer(0, 2**RANDOM_BITS - 1))
+            words = [self.integer(0, 255) for _ in range(SINGLY + 1)]
+            rng = np.random.default_rng(words)
             return np.asarray(rng.integers(low, high, shape, endpoint=True))
         drawn = [self.integer(low, high) for _ in range(size)]
         return np.array(drawn, np.int64).reshape(shape)

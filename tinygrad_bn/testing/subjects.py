@@ -100,7 +100,7 @@ class Subject(abc.ABC):
         return Kinks((), math.inf)
 
     def exact(self, v: Arrays, direction: Arrays) -> np.longdouble | None:  # noqa: ARG002
-        """Return the derivative by a complex step, where that is possible."""
+        """Return the derivative without differences of the whole, where that is possible."""
         return None
 
     def curve(self, v: Arrays, direction: Arrays) -> Curve:
