@@ -168,7 +168,7 @@ def passes(recipe: Any, case: Case) -> bool:
     """Whether a recipe passes a gradient; an error is none."""
     try:
         return bool(recipe(case.function, case.arguments, np.random.default_rng(case.number)))
-    except (tg.testing.mutants.REFUSED, ArithmeticError):
+    except (*mutants.REFUSED, ArithmeticError):
         return False
 
 
@@ -280,6 +280,7 @@ class Tried(NamedTuple):
     label: str
     caught: bool
     named: bool
+    culprit: str
     by: tuple[str, ...]
 
 
@@ -333,7 +334,7 @@ def confront(wrong: mutants.Mutant, case: Case, sort: str) -> Tried:
         caught = any(v.kind == "mismatch" for v in report.verdicts)
         named = f"{wrong.op.name}(" in report.culprit
         by = tuple(name for name, recipe in RECIPES.items() if not passes(recipe, case))
-    return Tried(sort, case.source, str(wrong), caught, named, by)
+    return Tried(sort, case.source, str(wrong), caught, named, report.culprit, by)
 
 
 def confront_composed(task: tuple[str, int]) -> list[Tried]:

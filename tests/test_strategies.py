@@ -3,6 +3,8 @@
 import collections
 import importlib
 import inspect
+import itertools
+import random
 import sys
 import time
 import warnings
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import find, given, settings
 from hypothesis.extra import numpy as hnp
+from hypothesis.vendor.pretty import pretty
 
 import tinygrad_bn as tg
 from tinygrad_bn.errors import DTypeError, OptionalDependencyError, ShapeError
@@ -29,13 +32,18 @@ from tinygrad_bn.testing.values import KINDS, palette
 
 FLOATS = (np.float16, np.float32, np.float64, np.longdouble)
 DOMAINS = ((-2.0, 2.0), (0.1, 3.0), (-0.9, 0.9), (1.1, 3.0), (-0.8, 2.0), (-1.0, -0.5))
-ROWS = list(table.values())
+ROWS = [op for op in table.values() if op.origin.startswith("tinygrad_bn.")]
 DIFFERENTIABLE = [op for op in ROWS if op.differentiable]
 MANY = settings(max_examples=300, derandomize=True, database=None)
 
 
 def seeded(*seed):
     return Seeded(np.random.default_rng(seed))
+
+
+def found(strategy, condition):
+    """The simplest example of a strategy that fulfils a condition, the same in every run."""
+    return find(strategy, condition, random=random.Random(0))  # noqa: S311  (a test)
 
 
 def drawn(strategy, config=MANY):
@@ -112,7 +120,7 @@ def test_choices_of_hypothesis_shrink_to_the_first_and_lowest():
             choices.array((2,), domain=(0.1, 3.0)).tolist(),
         )
 
-    assert find(chosen(), lambda _: True) == (3, "x", False, [0, 1, 2], [1.0, 1.0])
+    assert found(chosen(), lambda _: True) == (3, "x", False, [0, 1, 2], [1.0, 1.0])
 
 
 # values -------------------------------------------------------------------------------------------
@@ -243,7 +251,7 @@ def share_of_flat_columns(examples):
 def test_generic_arrays_have_hardly_a_column_without_variance():
     choices = seeded(0)
     assert share_of_flat_columns([choices.array((4, 4)) for _ in range(1000)]) == 0
-    for kind in ("generic", "mixed", "huge", "tiny"):
+    for kind in ("generic", "mixed"):
         assert share_of_flat_columns(drawn(strategies.arrays((4, 4), kind=kind))) < 0.05
 
 
@@ -282,9 +290,9 @@ def test_up_to_24_elements_are_drawn_one_by_one_and_more_from_a_seed_of_25_choic
 
 
 def test_shrunk_arrays_are_readable():
-    x = find(strategies.arrays((2, 2)), lambda x: (x > 0.3).any())
+    x = found(strategies.arrays((2, 2)), lambda x: (x > 0.3).any())
     assert sorted(x.ravel().tolist()) == [0.0, 0.0, 0.0, 1.0]
-    y = find(strategies.arrays((2,), kind="huge"), lambda x: (x < 0).all())
+    y = found(strategies.arrays((2,), kind="huge"), lambda x: (x < 0).all())
     assert y.tolist() == [-1024.0, -1024.0]
 
 
@@ -337,6 +345,14 @@ def test_dtypes_are_those_that_are_wanted():
     assert double in drawn(strategies.dtypes(extended=True))
 
 
+def test_shapes_of_arrays_are_given_drawn_or_one_number():
+    few = settings(max_examples=5, database=None)
+    assert {x.shape for x in drawn(strategies.arrays(3), few)} == {(3,)}
+    assert {x.shape for x in drawn(strategies.arrays([2, 1]), few)} == {(2, 1)}
+    shapes = strategies.shapes(min_dims=2, max_dims=2, min_side=2)
+    assert all(x.ndim == 2 and min(x.shape) > 1 for x in drawn(strategies.arrays(shapes), few))
+
+
 @given(
     strategies.tensors(
         strategies.shapes(max_dims=2), dtype=strategies.dtypes(), kind=strategies.kinds()
@@ -360,11 +376,10 @@ def test_without_hypothesis_the_error_names_the_extra(monkeypatch):
 # calls --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
-def test_every_row_has_calls_of_every_kind(op, kind):
-    for dtype in (np.float64, np.float32, np.float16):
-        choices = seeded(7)
+def test_every_row_has_calls_of_every_kind(op):
+    choices = seeded(7)
+    for kind, dtype in itertools.product(KINDS, FLOATS):
         for _ in range(2):
             call = draw_call(choices, op, kind=kind, dtype=dtype)
             assert isinstance(call, Call)
@@ -520,7 +535,8 @@ def test_a_domain_for_each_operand():
 
 def test_a_call_says_what_it_is():
     call = Call(table["sum"], (np.ones((2, 3)),), {**table["sum"].static, "axis": (0, -1)})
-    assert repr(call) == "Call(sum: float64 (2, 3), axis=(0, -1), dtype=None, keepdims=False)"
+    assert repr(call) == "tg.sum(np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]), axis=(0, -1))"
+    assert pretty(call) == repr(call)
 
 
 @given(strategies.calls(["sin", "matmul"]), strategies.calls("take", kind="ties"))
@@ -531,7 +547,7 @@ def test_calls_are_of_the_rows_asked_for(one, other):
 
 
 def test_calls_shrink_to_simple_ones():
-    call = find(strategies.calls(), lambda c: c.op.name == "permute_dims" and c.value.size > 3)
+    call = found(strategies.calls(["sum", "tile"]), lambda c: c.value.size > 3)
     assert call.value.size == 4
     assert not call.operands[0].any()
 
@@ -564,11 +580,11 @@ def identical(first, second):
     return all(x.dtype == y.dtype and np.array_equal(x.data, y.data) for x, y in pairs)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", compositions.NAMES)
-def test_every_composition_has_arguments_of_every_kind(name, kind):
-    for dtype in (np.float64, np.float32, np.float16):
-        function, arguments = draw_composition(seeded(3), name, kind=kind, dtype=dtype)
+def test_every_composition_has_arguments_of_every_kind(name):
+    choices = seeded(3)
+    for kind, dtype in itertools.product(KINDS, FLOATS):
+        function, arguments = draw_composition(choices, name, kind=kind, dtype=dtype)
         assert {x.dtype for x in arguments} == {np.dtype(dtype)}
         with np.errstate(all="ignore"):
             results = flatten(function(*arguments))[0]

@@ -9,9 +9,10 @@ import numpy as np
 from tinygrad_bn.errors import BoundsError, DTypeError, ShapeError
 from tinygrad_bn.functions.activations import softplus
 from tinygrad_bn.functions.creation import zeros_like
-from tinygrad_bn.functions.softmax import log_softmax, logsumexp
+from tinygrad_bn.functions.softmax import log_softmax, logsumexp, shifted
 from tinygrad_bn.functions.statistics import floating, in_dtype, mean, normalise_axes, widened
 from tinygrad_bn.graph.composition import composition
+from tinygrad_bn.graph.state import composed_scope
 from tinygrad_bn.graph.tensor import Operand, Tensor, as_constant
 from tinygrad_bn.primitives.elementwise import square, where
 from tinygrad_bn.primitives.indexing import one_hot_rows, take, take_along_axis
@@ -145,6 +146,8 @@ def _hard_targets(
     """Cross-entropy against integer labels."""
     labels, counts = _checked_labels(z, t, along, ignore_index)
     own_class = _places(labels, along)
+    with composed_scope("shift"):
+        z, _ = shifted(z, (along,))
     others = z.at[own_class].set(-np.inf)
     losses = softplus(logsumexp(others, axis=along) - z[own_class])
     own = None if factors is None else take(factors, labels, axis=0)

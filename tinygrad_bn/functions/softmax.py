@@ -47,7 +47,7 @@ def _logits(
     return logits, axes
 
 
-def _shifted(z: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def shifted(z: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Return ``z`` minus its maximum (unshifted where that is infinite), and the maximum."""
     top = stop_gradient(max(z, axis=axes, keepdims=True))
     return z - select(isfinite(top), top, 0.0), top
@@ -57,11 +57,11 @@ def _weights(
     z: Tensor, axes: tuple[int, ...], empty: str, what: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return z - max, exp(z - max) and its sum; a row without entries is an error or zeros."""
-    shifted, top = _shifted(z, axes)
-    raised = exp(shifted)
+    moved, top = shifted(z, axes)
+    raised = exp(moved)
     total = sum(raised, axis=axes, keepdims=True)
     if empty == "zero":
-        return shifted, raised, select(top == -np.inf, 1.0, total)
+        return moved, raised, select(top == -np.inf, 1.0, total)
     hollow = np.isneginf(top.data)
     if hollow.any():
         row = tuple(int(i) for i in np.argwhere(hollow)[0])
@@ -69,7 +69,7 @@ def _weights(
             f"{what} of shape {z.shape}: the row at {row} has no finite entry (all masked).",
             'Unmask an entry, or pass empty="zero" for zeros with zero gradient.',
         )
-    return shifted, raised, total
+    return moved, raised, total
 
 
 def _check_empty(empty: str, what: str) -> None:
@@ -139,8 +139,8 @@ def log_softmax(
     """
     _check_empty(empty, "log_softmax")
     logits, axes = _logits(z, axis, where, "log_softmax")
-    shifted, _, total = _weights(logits, axes, empty, "log_softmax")
-    return shifted - log(total)
+    moved, _, total = _weights(logits, axes, empty, "log_softmax")
+    return moved - log(total)
 
 
 @composition
@@ -157,9 +157,9 @@ def logsumexp(
     operand = floating(z, "logsumexp")
     axes = normalise_axes(operand, axis, "logsumexp")
     logits, _ = _logits(operand, axes, where, "logsumexp")
-    shifted, top = _shifted(logits, axes)
+    moved, top = shifted(logits, axes)
     hollow = top == -np.inf
-    total = sum(exp(shifted), axis=axes, keepdims=True)
+    total = sum(exp(moved), axis=axes, keepdims=True)
     result = log(select(hollow, 1.0, total)) + top
     return result if keepdims else _dropped(result, axes)
 
@@ -193,14 +193,14 @@ def sparsemax(z: Operand, /, *, axis: int = -1) -> Tensor:
     Tensor([0.75, 0.25, 0.  ])
     """
     logits, (along,) = _logits(z, axis, None, "sparsemax")
-    shifted = logits - stop_gradient(max(logits, axis=along, keepdims=True))
-    ordered = sort(shifted, axis=along, descending=True)
+    moved = logits - stop_gradient(max(logits, axis=along, keepdims=True))
+    ordered = sort(moved, axis=along, descending=True)
     shape = tuple(-1 if a == along else 1 for a in range(logits.ndim))
     rank = np.arange(1, logits.shape[along] + 1, dtype=logits.dtype).reshape(shape)
     inside = stop_gradient(1 + rank * ordered > cumulative_sum(ordered, axis=along))
     count = sum(astype(inside, logits.dtype), axis=along, keepdims=True)
     threshold = (sum(select(inside, ordered, 0.0), axis=along, keepdims=True) - 1) / count
-    return clip(shifted - threshold, 0.0, None)
+    return clip(moved - threshold, 0.0, None)
 
 
 @composition

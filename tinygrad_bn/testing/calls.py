@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_bn.errors import ShapeError
-from tinygrad_bn.graph.primitive import Primitive, bind, describe, table
-from tinygrad_bn.graph.program import literal
+from tinygrad_bn.graph.primitive import Primitive, bind, table
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.testing.choices import Choices
 from tinygrad_bn.testing.plans import WEAK, Plan, draw_plan
+from tinygrad_bn.testing.python_text import call_text, constant_text
 from tinygrad_bn.testing.values import Domain, Kind, palette
 
 
@@ -25,6 +25,8 @@ class Call:
 
     >>> from tinygrad_bn.testing.checker import check_gradients
     >>> call = Call(table["take"], (np.array([1.0, 2.0]), np.array([1, 1])), {"axis": 0})
+    >>> call
+    tg.take(np.array([1.0, 2.0]), np.array([1, 1]), axis=0)
     >>> check_gradients(call, *call.primals, order=1, directions=1).ok
     True
     """
@@ -66,10 +68,12 @@ class Call:
         return margin_of(self.op, self.operands, self.params, self.value)
 
     def __repr__(self) -> str:
-        """Show the row, its operands' dtypes and shapes, and the parameters."""
-        operands = [describe(x) for x in self.operands]
-        params = [f"{k}={literal(v)}" for k, v in self.params.items()]
-        return f"Call({self.op.name}: {', '.join([*operands, *params])})"
+        """Write the call as Python, ``tg`` being the package."""
+        return call_text(self.op, [constant_text(x) for x in self.operands], self.params)
+
+    def _repr_pretty_(self, printer: Any, cycle: object) -> None:  # noqa: ARG002  (a protocol)
+        """Print like ``repr`` in the reports of Hypothesis, which know dataclasses by fields."""
+        printer.text(repr(self))
 
 
 def margin_of(

@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_bn.errors import ShapeError, TinygradError
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.tensor import as_constant
-from tinygrad_bn.testing.culprit import find_culprit, worst_element
+from tinygrad_bn.testing.culprit import find_culprit, first_wrong, worst_element
 from tinygrad_bn.testing.directions import beside, cotangents, direction_for
 from tinygrad_bn.testing.foreign import Foreign
 from tinygrad_bn.testing.judge import Asked, Question
@@ -152,7 +152,7 @@ class _Check:
         name, seed = self.plan.name, self.plan.seed
         hopeless = self._hopeless()
         if hopeless:
-            return Report(name, seed, hopeless)
+            return Report(name, seed, hopeless, culprit=self._suspect(hopeless))
         answers = list(self._answers(self.subject, self.plan.directions))
         if any(a.verdict.slopes is not None for a in answers):
             answers += self._nearby()
@@ -185,6 +185,13 @@ class _Check:
             ]
         except FORMLESS as error:
             return [Verdict("mismatch", mode="form", note=_said(error))]
+
+    def _suspect(self, hopeless: Sequence[Verdict]) -> str:
+        """Name the operation whose rule keeps a gradient from being formed."""
+        formless = any(v.kind == "mismatch" for v in hopeless)
+        if not formless or not isinstance(self.subject, Recorded):
+            return ""
+        return first_wrong(self.subject.traced(self.subject.values).nodes, self._rng())
 
     def _rng(self, *salt: int) -> np.random.Generator:
         return np.random.default_rng([self.plan.seed, *salt] if salt else self.plan.seed)

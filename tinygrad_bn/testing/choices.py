@@ -59,7 +59,8 @@ class Choices(Protocol):
         >>> Seeded(np.random.default_rng(0)).array((2,), kind="ties").shape
         (2,)
         """
-        numbers = palette(kind, np.dtype(dtype), domain)
+        low, high = domain
+        numbers = palette(kind, np.dtype(dtype), (low, high))
         if kind == "constant":
             return np.full(shape, numbers[self.integer(0, numbers.size - 1)])
         return np.asarray(numbers[self.integers(shape, 0, numbers.size - 1)])

@@ -19,8 +19,11 @@ def few_bits(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[An
 
 
 def cotangents(results: Arrays, rng: np.random.Generator) -> Arrays:
-    """Draw a cotangent for each result (a sum would hide a wrong roll or permutation)."""
-    return [few_bits(y.shape, rng) for y in results]
+    """Draw a cotangent for each result (a sum would hide a wrong roll or permutation).
+
+    It is 0 where a result is not finite, as masked entries on the way are.
+    """
+    return [np.where(np.isfinite(y), few_bits(y.shape, rng), 0.0) for y in results]
 
 
 def direction_for(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:

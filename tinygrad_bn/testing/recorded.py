@@ -40,7 +40,7 @@ ASIDE = (2.0**-3, -(2.0**-20))
 
 
 FAR = 0.125
-NEAR = 2.0**-44
+NEAR = 2.0**-50
 """Between these steps a kink may be for the derivative beside it to be told."""
 
 

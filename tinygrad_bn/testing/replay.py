@@ -52,18 +52,23 @@ class Replay:
             for n in self.nodes
         ]
         self.outputs = [(self._place.get(r, -1), r) for r in recorded.results]
-        self._widened = [_widened(n) for n in self.nodes]
+        self._params = [_widened(n) for n in self.nodes]
 
     def walk(self) -> Iterator[tuple[Tensor, list[tuple[int, int]], dict[str, Any]]]:
         """Yield each node with the places of its operands, and its parameters without narrowing."""
-        return zip(self.nodes, self.steps, self._widened, strict=True)
+        return zip(self.nodes, self.steps, self._params, strict=True)
+
+    def given(self, node: Tensor, step: list[tuple[int, int]], places: Sequence[Any]) -> list[Any]:
+        """Return the operands of a node; its constants as wide as the places."""
+        wide = places[0].dtype == np.longdouble
+        return [(_wide(node.values[i]) if wide else node.values[i]) if p < 0 else places[p] for i, p in step]
 
     def run(self, values: Arrays) -> list[Array]:
         """Compute all places from other values of the inputs, without narrowing any."""
         places: list[Any] = list(values)
         with np.errstate(all="ignore"):
             for node, step, params in self.walk():
-                given = [node.values[i] if p < 0 else places[p] for i, p in step]
+                given = self.given(node, step, places)
                 places.append(np.asarray(node.op.kernel(*given, **params)))
         return places
 
@@ -75,7 +80,7 @@ class Replay:
         with np.errstate(all="ignore"):
             for i, (node, step, params) in enumerate(self.walk(), first):
                 if i != place and any(p in changed for _, p in step):
-                    given = [node.values[j] if p < 0 else new[p] for j, p in step]
+                    given = self.given(node, step, new)
                     new[i] = np.asarray(node.op.kernel(*given, **params))
                     changed.add(i)
         return new
@@ -91,7 +96,7 @@ class Replay:
                 compares = node.op.name in COMPARISONS
                 if node.op.margin is None and not compares:
                     continue
-                given = [node.values[i] if p < 0 else places[p] for i, p in step]
+                given = self.given(node, step, places)
                 gap = _gap(*given) if compares else node.op.margin(*given, **node.params)
                 gap = np.asarray(gap)
                 yield Margin(node, gap, _rounding(given, gap.shape))
@@ -165,6 +170,12 @@ def _equal(a: Any, b: Any) -> bool:
     return a is b or bool(np.array_equal(a, b))
 
 
+def _wide(x: Any) -> Any:
+    """Return a floating-point array in long double (places are set in arrays of one dtype)."""
+    is_float = isinstance(x, np.ndarray) and x.dtype.kind == "f"
+    return x.astype(np.longdouble, copy=False) if is_float else x
+
+
 def _widened(node: Tensor) -> dict[str, Any]:
     """Return a node's parameters with long double in place of a floating-point dtype asked for.
 
@@ -222,7 +233,7 @@ def _side(
             break
         rate = np.fmax(rate, speed)
     when = np.where(rate > 0, np.abs(first) / rate, np.inf)
-    return np.unique(when[np.isfinite(when) & (when > ladder[0])]).astype(float).tolist(), reach
+    return np.unique(when[np.isfinite(when) & (when > 2 * ladder[0])]).astype(float).tolist(), reach
 
 
 def nearest(margin: Margin) -> str:

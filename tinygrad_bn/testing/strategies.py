@@ -79,6 +79,12 @@ def _resolved(draw: Draw, value: Any) -> Any:
     return draw(value) if isinstance(value, st.SearchStrategy) else value
 
 
+def _shaped(draw: Draw, shape: Any) -> Shape:
+    """Return a shape: given, drawn, or of one axis where it is a number."""
+    chosen = _resolved(draw, shape)
+    return (chosen,) if isinstance(chosen, int) else tuple(chosen)
+
+
 def kinds() -> st.SearchStrategy[Kind]:
     """Strategy for kinds of values: each of ``values.KINDS``; shrinks towards ``generic``."""
     return st.sampled_from(KINDS)
@@ -131,7 +137,7 @@ def broadcastable_shapes(
 @st.composite
 def arrays(
     draw: Draw,
-    shape: Shape | st.SearchStrategy[Shape] | None = None,
+    shape: int | Shape | st.SearchStrategy[Shape] | None = None,
     *,
     dtype: npt.DTypeLike | st.SearchStrategy[Any] = np.float64,
     kind: Kind | st.SearchStrategy[Kind] = "generic",
@@ -139,10 +145,10 @@ def arrays(
 ) -> Array:
     """Strategy for arrays of a kind (one of ``values.KINDS``) with values exact in few bits.
 
-    ``shape``: by default one of up to three axes. ``shape``, ``dtype`` and ``kind`` may be
-    strategies themselves. ``domain``: the interval of the values; ``huge``, ``tiny`` and
-    ``subnormal`` keep to its signs only. Raises ShapeError for an unknown kind or an empty domain,
-    DTypeError for a dtype that has no such values.
+    ``shape``: by default one of up to three axes; a number stands for one axis. ``shape``,
+    ``dtype`` and ``kind`` may be strategies themselves. ``domain``: the interval of the values;
+    ``huge``, ``tiny`` and ``subnormal`` keep to its signs only. Raises ShapeError for an unknown
+    kind or an empty domain, DTypeError for a dtype that has no such values.
 
     >>> from hypothesis import given
     >>> @given(arrays((2, 3), kind="huge", domain=(0.1, 3.0)))
@@ -150,13 +156,13 @@ def arrays(
     ...     assert x.shape == (2, 3) and (x >= 2.0**10).all()
     >>> check()
     """
-    chosen = _resolved(draw, shapes() if shape is None else shape)
+    chosen = _shaped(draw, shapes() if shape is None else shape)
     values = {"dtype": _resolved(draw, dtype), "kind": _resolved(draw, kind), "domain": domain}
     return Drawn(draw).array(chosen, **values)
 
 
 def tensors(
-    shape: Shape | st.SearchStrategy[Shape] | None = None,
+    shape: int | Shape | st.SearchStrategy[Shape] | None = None,
     *,
     dtype: npt.DTypeLike | st.SearchStrategy[Any] = np.float64,
     kind: Kind | st.SearchStrategy[Kind] = "generic",
@@ -194,9 +200,14 @@ def axes(draw: Draw, ndim: int, *, none: bool = True, several: bool = True, leas
 
 
 @st.composite
-def labels(draw: Draw, shape: Shape | st.SearchStrategy[Shape], classes: int) -> Array:
-    """Strategy for integer labels of ``classes`` classes, for ``cross_entropy`` and ``one_hot``."""
-    return Drawn(draw).integers(_resolved(draw, shape), 0, classes - 1)
+def labels(draw: Draw, shape: int | Shape | st.SearchStrategy[Shape], classes: int) -> Array:
+    """Strategy for integer labels of ``classes`` classes, for ``cross_entropy`` and ``one_hot``.
+
+    >>> from hypothesis import find
+    >>> find(labels(2, 3), lambda drawn: drawn[0] != drawn[1])
+    array([0, 1])
+    """
+    return Drawn(draw).integers(_shaped(draw, shape), 0, classes - 1)
 
 
 @st.composite

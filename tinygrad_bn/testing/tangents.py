@@ -34,7 +34,7 @@ def tangents(graph: Replay, values: Arrays, direction: Arrays, reach: float) -> 
     try:
         with np.errstate(all="ignore"):
             for node, step, params in graph.walk():
-                given = [node.values[i] if p < 0 else places[p] for i, p in step]
+                given = graph.given(node, step, places)
                 along = [None if p < 0 else moved[p] for _, p in step]
                 live = node in graph.continuous and any(t is not None for t in along)
                 moved.append(_through(node, given, along, params, reach) if live else None)
@@ -52,9 +52,10 @@ def _through(
     """Carry tangents through one node."""
     if node.op.analytic:
         operands = [
-            x if t is None else np.asarray(x + 1j * (TINY * t))
+            x.astype(np.clongdouble) if t is None and _is_float(x) else x if t is None
+            else np.asarray(x + 1j * (TINY * t))
             for x, t in zip(given, along, strict=True)
-        ]
+        ]  # fmt: skip
         if params is not node.params:
             params = {**params, "dtype": np.dtype(np.clongdouble)}
         return np.asarray(np.imag(node.op.kernel(*operands, **params)) / TINY)
@@ -67,6 +68,10 @@ def _through(
         return np.asarray(node.op.kernel(*operands, **params))
 
     return _extrapolated(moved, _steps(node, given, along, reach))
+
+
+def _is_float(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
 
 
 def _steps(node: Tensor, given: list[Any], along: list[Any], reach: float) -> Array:
