@@ -110,9 +110,10 @@ def draw_call(
     ``op``: the row or its name, built in or not. ``kind``: what the values are like; where those
     give no finite result (exp of huge numbers), one operand alone is of this kind, or none.
     ``margin``: the distance to keep from kinks and singularities, as far as they say it (of
-    several draws, the first that does, else the best). A differentiable row gets at least one
-    operand with a gradient and gives a floating-point result. Raises ShapeError where every draw
-    gives values that are not finite: the row's domain is wrong.
+    several draws, the first that does, else the best). A differentiable row of the package gets
+    at least one operand with a gradient and gives a floating-point result; so does one of a user's
+    own if its cases do. Raises ShapeError where every draw gives values that are not finite: the
+    row's domain is wrong.
 
     >>> from tinygrad_bn.testing.choices import Seeded
     >>> call = draw_call(Seeded(np.random.default_rng(0)), "max", margin=0.01)
@@ -201,8 +202,8 @@ def _far_apart(
             operands.append(draw_operand(choices, op, i, spec, "generic", dtype))
             continue
         numbers = np.sort(palette("generic", dtype, domain_of(op, i)))
-        width = numbers.size // total if total else 0
+        width = max(1, numbers.size // max(1, total))
         own = np.array([next(cells) for _ in range(int(np.prod(spec)))], np.int64).reshape(spec)
-        places = own * width + choices.integers(spec, 0, width // 2)
-        operands.append(numbers[places])
+        places = (own * width + choices.integers(spec, 0, width // 2)) % numbers.size
+        operands.append(np.asarray(numbers[places]))
     return tuple(operands)

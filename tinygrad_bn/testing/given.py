@@ -7,12 +7,14 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tinygrad_bn.errors import OptionalDependencyError, ShapeError
 from tinygrad_bn.testing.checker import MODES, check_gradients, check_rule
 from tinygrad_bn.testing.pairs import Pair
-from tinygrad_bn.testing.verdicts import Report
+from tinygrad_bn.testing.strategies import arrays
+from tinygrad_bn.testing.verdicts import Report, WrongGradientError
 from tinygrad_bn.transforms.lifting import name_of
 
 try:
@@ -34,6 +36,9 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 for _name, _options in PROFILES.items():
     settings.register_profile(f"gradients-{_name}", deadline=None, **_options)
+
+SEEDS = st.integers(0, 99)
+"""Directions and cotangents of each example; shrinks towards 0."""
 
 LEAST = -30.0
 """The logarithm that stands for no error at all."""
@@ -84,9 +89,7 @@ def given_gradients(
     ...     return tanh(x)
     >>> test_tanh()
     """
-    checked = {"directions": directions}
-    if adapter is None:
-        checked |= {"order": order, "modes": modes}  # type: ignore[dict-item]
+    ask = _Asking(adapter, order, tuple(modes), directions)
 
     def decorate(function: Callable[..., Any]) -> Callable[..., None]:
         """Make the test of the function."""
@@ -97,17 +100,72 @@ def given_gradients(
             seed = Session.seed + keywords.pop("gradcheck_seed")
             point = [keywords.pop(name) for name in strategies]
             moved = _of_the_drawn(function, list(strategies), keywords)
-            if adapter is None:
-                report = check_gradients(moved, *point, seed=seed, **checked)
-            else:
-                report = check_rule(*adapter(moved), *point, seed=seed, **checked)
-            _settle(report)
+            _settle(ask.report(moved, point, seed))
 
         _look_like(check, function)
-        test = hypothesis.given(**strategies, gradcheck_seed=st.integers(0, 99))(check)
-        return profile()(test)
+        return profile()(hypothesis.given(**strategies, gradcheck_seed=SEEDS)(check))
 
     return decorate
+
+
+def search(
+    function: Callable[..., Any],
+    shapes: dict[str, tuple[int, ...]],
+    *,
+    adapter: Callable[[Callable[..., Any]], Pair] | None = None,
+    order: int = 1,
+    examples: int = 50,
+    seed: int = 0,
+    values: dict[str, Any] | None = None,
+) -> Report:
+    """Look for a point at which the gradients of a function are wrong; shrink what is found.
+
+    ``shapes``: of the arguments, by name; ``values``: options of ``strategies.arrays``. Returns
+    the report of the smallest failure; else one report with the verdicts of all points that
+    counted, or, if none did, that of the last.
+
+    >>> from tinygrad_bn import tanh
+    >>> search(tanh, {"x": (2,)}, examples=5).ok
+    True
+    """
+    ask = _Asking(adapter, order, MODES, 2)
+    strategies = {name: arrays(shape, **(values or {})) for name, shape in shapes.items()}
+    seen: list[Report] = []
+
+    def check(gradcheck_seed: int, **point: Any) -> None:
+        """Check at one point, and remember."""
+        seen.append(ask.report(function, [point[name] for name in shapes], seed + gradcheck_seed))
+        _settle(seen[-1])
+
+    quiet = settings(
+        profile("dev"), max_examples=examples, database=None, report_multiple_bugs=False
+    )
+    run = quiet(hypothesis.given(**strategies, gradcheck_seed=SEEDS)(check))
+    try:
+        hypothesis.seed(seed)(run)()
+    except WrongGradientError as error:
+        return error.report
+    except hypothesis.errors.Unsatisfiable:
+        return seen[-1]
+    counted = [v for report in seen if report.ok for v in report.verdicts]
+    return Report(name_of(function), seed, counted) if counted else seen[-1]
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """How a function is checked: with what framework, to which order."""
+
+    adapter: Callable[[Callable[..., Any]], Pair] | None
+    order: int
+    modes: tuple[str, ...]
+    directions: int
+
+    def report(self, function: Callable[..., Any], point: Sequence[Any], seed: int) -> Report:
+        """Check at one point."""
+        options: dict[str, Any] = {"seed": seed, "directions": self.directions}
+        if self.adapter is not None:
+            return check_rule(*self.adapter(function), *point, **options)
+        return check_gradients(function, *point, order=self.order, modes=self.modes, **options)
 
 
 def _by_name(
