@@ -40,11 +40,11 @@ from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.primitive import table
 from tinygrad_bn.graph.state import no_grad
 from tinygrad_bn.testing import Report, check_gradients, mutants
-from tinygrad_bn.testing.calls import draw_call
-from tinygrad_bn.testing.choices import Seeded
-from tinygrad_bn.testing.compositions import NAMES, draw_composition
-from tinygrad_bn.testing.programs import draw_program
-from tinygrad_bn.testing.values import KINDS
+from tinygrad_bn.testing.generators.calls import draw_call
+from tinygrad_bn.testing.generators.choices import Seeded
+from tinygrad_bn.testing.generators.compositions import NAMES, draw_composition
+from tinygrad_bn.testing.generators.programs import draw_program
+from tinygrad_bn.testing.generators.values import KINDS
 
 DTYPES = ("float64", "float32")
 SOURCES = ("primitives", "compositions", "programs")

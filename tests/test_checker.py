@@ -14,8 +14,8 @@ from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
 from tinygrad_bn.graph.namespaces import arrays, tensors
 from tinygrad_bn.graph.primitive import table
 from tinygrad_bn.testing import check_gradients
-from tinygrad_bn.testing.differences import central, noise_of, one_sided
-from tinygrad_bn.testing.recorded import Recorded
+from tinygrad_bn.testing.checking.differences import central, noise_of, one_sided
+from tinygrad_bn.testing.checking.recorded import Recorded
 
 DRAWN = np.random.default_rng(7).normal(size=(4, 3))
 LABELS = np.array([0, 2, 1, 1])

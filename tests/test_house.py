@@ -32,12 +32,25 @@ FLOORS = {
     "nn": 5,
     "optim": 5,
     "data": 5,
-    "testing": 5,
+    "testing": 6,
+    "cli": 7,
 }
 ALLOWED_SIBLINGS = {("errors", "source")}
 """The one pair on a floor: an error says where it was raised."""
 
-OPTIONAL = {"sklearn", "matplotlib", "tqdm", "hypothesis", "mpmath", "graphviz", "graphviz_pure"}
+OPTIONAL = {
+    "sklearn",
+    "matplotlib",
+    "tqdm",
+    "hypothesis",
+    "mpmath",
+    "torch",
+    "jax",
+    "autograd",
+    "mygrad",
+    "graphviz",
+    "graphviz_pure",
+}
 
 
 def relative(file):
@@ -303,7 +316,10 @@ ROOMS = {
     clip_grad_norm""",
     "data": """Standardizer train_test_split batches load_digits moons blobs spirals""",
     "viz": "graph render",
-    "testing": "check_gradients",
+    "testing": """check_gradients check_rule check_row given_gradients Report Verdict
+    WrongGradientError strategies laws mutants adapters rows""",
+    "testing.strategies": """dtypes shapes broadcastable_shapes arrays tensors axes labels models
+    calls programs compositions""",
 }
 
 

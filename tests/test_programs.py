@@ -15,12 +15,12 @@ from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.namespaces import arrays as bare, tensors
 from tinygrad_bn.graph.primitive import table
 from tinygrad_bn.testing import check_gradients, strategies
-from tinygrad_bn.testing.calls import draw_call, margin_of
-from tinygrad_bn.testing.choices import Seeded
+from tinygrad_bn.testing.generators.calls import draw_call, margin_of
+from tinygrad_bn.testing.generators.choices import Seeded
+from tinygrad_bn.testing.generators.programs import Instruction, Program, draw_program, shrink
+from tinygrad_bn.testing.generators.python_text import array_text, call_text
+from tinygrad_bn.testing.generators.values import KINDS
 from tinygrad_bn.testing.mutants import Changed, RuleMutant, installed, mutants
-from tinygrad_bn.testing.programs import Instruction, Program, draw_program, shrink
-from tinygrad_bn.testing.python_text import array_text, call_text
-from tinygrad_bn.testing.values import KINDS
 
 ROWS = [op for op in table.values() if op.origin.startswith("tinygrad_bn.")]
 DIFFERENTIABLE = [op for op in ROWS if op.differentiable]

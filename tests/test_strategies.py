@@ -22,13 +22,14 @@ from tinygrad_bn.functions import creation, manipulation
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.namespaces import arrays as bare, tensors
 from tinygrad_bn.graph.primitive import table
-from tinygrad_bn.testing import check_gradients, compositions, strategies
-from tinygrad_bn.testing.calls import Call, domain_of, draw_call
-from tinygrad_bn.testing.choices import Seeded
-from tinygrad_bn.testing.compositions import draw_composition
-from tinygrad_bn.testing.models import draw_model
-from tinygrad_bn.testing.plans import draw_key, draw_plan
-from tinygrad_bn.testing.values import KINDS, palette
+from tinygrad_bn.testing import check_gradients, strategies
+from tinygrad_bn.testing.generators import compositions
+from tinygrad_bn.testing.generators.calls import Call, domain_of, draw_call
+from tinygrad_bn.testing.generators.choices import Seeded
+from tinygrad_bn.testing.generators.compositions import draw_composition
+from tinygrad_bn.testing.generators.models import draw_model
+from tinygrad_bn.testing.generators.plans import draw_key, draw_plan
+from tinygrad_bn.testing.generators.values import KINDS, palette
 
 FLOATS = (np.float16, np.float32, np.float64, np.longdouble)
 DOMAINS = ((-2.0, 2.0), (0.1, 3.0), (-0.9, 0.9), (1.1, 3.0), (-0.8, 2.0), (-1.0, -0.5))

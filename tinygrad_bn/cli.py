@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bn.errors import OptionalDependencyError, TinygradError
+from tinygrad_bn.testing.checking.verdicts import Report
+from tinygrad_bn.testing.generators.values import KINDS
 from tinygrad_bn.testing.pairs import Pair
-from tinygrad_bn.testing.values import KINDS
-from tinygrad_bn.testing.verdicts import Report
 
 RIGHT, WRONG, USAGE = 0, 1, 2
 
@@ -118,7 +118,9 @@ def load(place: str) -> Callable[..., Any]:
         found = getattr(found, part, None)
         if found is None:
             known = [n for n, f in vars(module).items() if inspect.isfunction(f) and n[0] != "_"]
-            raise Usage(f"{module_name} has no {name}; its functions: {', '.join(known) or 'none'}.")
+            raise Usage(
+                f"{module_name} has no {name}; its functions: {', '.join(known) or 'none'}."
+            )
     if not callable(found):
         raise Usage(f"{place} is a {type(found).__name__}, not a function.")
     return found
@@ -142,7 +144,7 @@ def _module(name: str) -> Any:
         return importlib.import_module(name)
     except Usage:
         raise
-    except Exception as error:  # noqa: BLE001  (whatever the user's file raises)
+    except Exception as error:
         raise Usage(f"{name} could not be imported: {type(error).__name__}: {error}") from error
 
 

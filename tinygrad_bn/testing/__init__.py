@@ -9,8 +9,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_bn.testing.checker import check_gradients as check_gradients, check_rule as check_rule
-from tinygrad_bn.testing.verdicts import (
+from tinygrad_bn.testing.checking.checker import (
+    check_gradients as check_gradients,
+    check_rule as check_rule,
+)
+from tinygrad_bn.testing.checking.verdicts import (
     Report as Report,
     Verdict as Verdict,
     WrongGradientError as WrongGradientError,

@@ -11,20 +11,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinygrad_bn.errors import OptionalDependencyError, ShapeError
-from tinygrad_bn.testing.checker import MODES, check_gradients, check_rule
+from tinygrad_bn.source import Location
+from tinygrad_bn.testing.checking.checker import MODES, check_gradients, check_rule
+from tinygrad_bn.testing.checking.verdicts import Report, WrongGradientError
 from tinygrad_bn.testing.pairs import Pair
 from tinygrad_bn.testing.strategies import arrays
-from tinygrad_bn.testing.verdicts import Report, WrongGradientError
 from tinygrad_bn.transforms.lifting import name_of
 
 try:
     import hypothesis
-    from hypothesis import HealthCheck, settings, strategies as st
+    from hypothesis import HealthCheck, Phase, settings, strategies as st
 except ImportError as error:
     raise OptionalDependencyError(
         "given_gradients needs Hypothesis, which is not installed.",
         'Install it: pip install "tinygrad_bn[testing]".',
     ) from error
+
+PHASES = [p for p in Phase if p is not Phase.explain]
+"""Which lines of the framework run only in failing examples explains nothing, and takes long."""
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 PROFILES: dict[str, dict[str, Any]] = {
@@ -35,7 +39,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 """What differs from Hypothesis' defaults; none has a deadline, since a first call compiles."""
 
 for _name, _options in PROFILES.items():
-    settings.register_profile(f"gradients-{_name}", deadline=None, **_options)
+    settings.register_profile(f"gradients-{_name}", deadline=None, phases=PHASES, **_options)
 
 SEEDS = st.integers(0, 99)
 """Directions and cotangents of each example; shrinks towards 0."""
@@ -100,7 +104,7 @@ def given_gradients(
             seed = Session.seed + keywords.pop("gradcheck_seed")
             point = [keywords.pop(name) for name in strategies]
             moved = _of_the_drawn(function, list(strategies), keywords)
-            _settle(ask.report(moved, point, seed))
+            _settle(ask.report(moved, point, seed), _place(function))
 
         _look_like(check, function)
         return profile()(hypothesis.given(**strategies, gradcheck_seed=SEEDS)(check))
@@ -209,7 +213,7 @@ def _look_like(wrapper: Callable[..., Any], function: Callable[..., Any]) -> Non
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
 
 
-def _settle(report: Report) -> None:
+def _settle(report: Report, where: Location | None = None) -> None:
     """Let the search climb; reject an example that tells nothing, raise for a wrong one."""
     excess = report.excess
     climb = math.log10(excess) if 0 < excess < math.inf else LEAST if excess == 0 else -LEAST
@@ -217,11 +221,15 @@ def _settle(report: Report) -> None:
     kinds = {v.kind for v in report.verdicts}
     if "mismatch" not in kinds and (_outside(report) or "inconclusive" in kinds):
         hypothesis.reject()
-    report.raise_if_wrong()
+    if not report.ok:
+        raise WrongGradientError(report, where)
+
+
+def _place(function: Callable[..., Any]) -> Location | None:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return None if code is None else Location(code.co_filename, code.co_firstlineno)
 
 
 def _outside(report: Report) -> bool:
     """Whether the function itself is not finite here (its gradient alone would be a fault)."""
     return any(v.kind == "nonfinite" and not v.mode for v in report.verdicts)
-
-

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tinygrad_bn.testing.checker import check_gradients
-from tinygrad_bn.testing.verdicts import Report, WrongGradientError
+from tinygrad_bn.testing.checking.checker import check_gradients
+from tinygrad_bn.testing.checking.verdicts import Report, WrongGradientError
 
 try:
     from hypothesis import settings
@@ -79,7 +79,7 @@ def gradcheck(request: pytest.FixtureRequest) -> Callable[..., Report]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,  # noqa: ARG001  (the name is pytest's)
+    item: pytest.Item,
     call: pytest.CallInfo[None],
 ) -> Iterator[Any]:
     """Add a section with the whole report to a test that failed for a wrong gradient."""

@@ -25,7 +25,7 @@ from tinygrad_bn.graph.primitive import Primitive, bind, describe, table
 from tinygrad_bn.graph.sweep import sweep
 from tinygrad_bn.graph.tensor import Tensor, leaf
 from tinygrad_bn.primitives.families import Case
-from tinygrad_bn.testing.differences import central
+from tinygrad_bn.testing.checking.differences import central
 from tinygrad_bn.transforms.derivatives import jvp, vjp
 from tinygrad_bn.transforms.tracing import trace
 

@@ -15,13 +15,13 @@ import numpy.typing as npt
 from tinygrad_bn.errors import OptionalDependencyError
 from tinygrad_bn.graph.primitive import Primitive, table
 from tinygrad_bn.graph.tensor import Tensor
-from tinygrad_bn.testing.calls import Call, draw_call
-from tinygrad_bn.testing.choices import Choices
-from tinygrad_bn.testing.compositions import NAMES, CompositionCase, draw_composition
-from tinygrad_bn.testing.models import ModelCase, draw_model
-from tinygrad_bn.testing.programs import Program, draw_program
-from tinygrad_bn.testing.shapes import Shape, draw_axes, draw_axis, draw_smaller
-from tinygrad_bn.testing.values import DOMAIN, KINDS, Domain, Kind
+from tinygrad_bn.testing.generators.calls import Call, draw_call
+from tinygrad_bn.testing.generators.choices import Choices
+from tinygrad_bn.testing.generators.compositions import NAMES, CompositionCase, draw_composition
+from tinygrad_bn.testing.generators.models import ModelCase, draw_model
+from tinygrad_bn.testing.generators.programs import Program, draw_program
+from tinygrad_bn.testing.generators.shapes import Shape, draw_axes, draw_axis, draw_smaller
+from tinygrad_bn.testing.generators.values import DOMAIN, KINDS, Domain, Kind
 
 try:
     from hypothesis import strategies as st
@@ -224,7 +224,7 @@ def calls(
     See ``calls.draw_call`` for the parameters.
 
     >>> from hypothesis import given, settings
-    >>> from tinygrad_bn.testing.checker import check_gradients
+    >>> from tinygrad_bn.testing.checking.checker import check_gradients
     >>> @settings(max_examples=10)
     ... @given(calls("max", margin=0.01))
     ... def check(call):
@@ -254,7 +254,7 @@ def programs(
     See ``programs.draw_program`` for the parameters.
 
     >>> from hypothesis import given, settings
-    >>> from tinygrad_bn.testing.checker import check_gradients
+    >>> from tinygrad_bn.testing.checking.checker import check_gradients
     >>> @settings(max_examples=10)
     ... @given(programs(ops=["add", "sin", "matmul"], length=(1, 4)))
     ... def check(program):
@@ -285,7 +285,7 @@ def compositions(
     See ``compositions.draw_composition``.
 
     >>> from hypothesis import given, settings
-    >>> from tinygrad_bn.testing.checker import check_gradients
+    >>> from tinygrad_bn.testing.checking.checker import check_gradients
     >>> @settings(max_examples=10)
     ... @given(compositions(["softmax", "batch_norm"]))
     ... def check(case):
@@ -309,7 +309,7 @@ def models(
     """Strategy for small networks with an input; see ``models.draw_model``.
 
     >>> from hypothesis import given, settings
-    >>> from tinygrad_bn.testing.checker import check_gradients
+    >>> from tinygrad_bn.testing.checking.checker import check_gradients
     >>> @settings(max_examples=10)
     ... @given(models(smooth=True, depth=(1, 1)))
     ... def check(drawn):

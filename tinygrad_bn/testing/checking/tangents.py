@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bn.graph.tensor import Tensor
-from tinygrad_bn.testing.replay import Replay
-from tinygrad_bn.testing.subjects import Array, Arrays
+from tinygrad_bn.testing.checking.replay import Replay
+from tinygrad_bn.testing.checking.subjects import Array, Arrays
 
 TINY = np.longdouble(2) ** -200
 """The complex step: its square is nothing beside one. Source: Squire and Trapp (1998)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -11,16 +12,16 @@ import numpy as np
 from tinygrad_bn.errors import ShapeError, TinygradError
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.tensor import as_constant
-from tinygrad_bn.testing.culprit import find_culprit, first_wrong, worst_element
-from tinygrad_bn.testing.directions import beside, cotangents, direction_for
-from tinygrad_bn.testing.foreign import Foreign
-from tinygrad_bn.testing.judge import Asked, Question
-from tinygrad_bn.testing.precision import experienced_bound, rounding_bound
-from tinygrad_bn.testing.recorded import Recorded, flatten_function
-from tinygrad_bn.testing.reproduction import reproduce_recorded, reproduce_rule
-from tinygrad_bn.testing.structure import form, linear, memory, repeated
-from tinygrad_bn.testing.subjects import Arrays, Misfit, Subject, cast, dot
-from tinygrad_bn.testing.verdicts import GOOD, Report, Verdict
+from tinygrad_bn.testing.checking.culprit import find_culprit, first_wrong, worst_element
+from tinygrad_bn.testing.checking.directions import beside, cotangents, direction_for
+from tinygrad_bn.testing.checking.foreign import Foreign
+from tinygrad_bn.testing.checking.judge import Asked, Question
+from tinygrad_bn.testing.checking.precision import experienced_bound, rounding_bound
+from tinygrad_bn.testing.checking.recorded import Recorded, flatten_function
+from tinygrad_bn.testing.checking.reproduction import reproduce_recorded, reproduce_rule
+from tinygrad_bn.testing.checking.structure import form, linear, memory, repeated
+from tinygrad_bn.testing.checking.subjects import Arrays, Misfit, Subject, cast, dot
+from tinygrad_bn.testing.checking.verdicts import GOOD, Details, Report, Verdict
 from tinygrad_bn.transforms.lifting import argument_names, name_of
 
 MODES = ("reverse", "forward")
@@ -149,26 +150,30 @@ class _Check:
 
     def report(self) -> Report:
         """Ask everything; where something is wrong, find where."""
-        name, seed = self.plan.name, self.plan.seed
         hopeless = self._hopeless()
         if hopeless:
-            return Report(name, seed, hopeless, culprit=self._suspect(hopeless))
+            return self._told(hopeless, lambda: Details(culprit=self._suspect(hopeless)))
         answers = list(self._answers(self.subject, self.plan.directions))
         if any(a.verdict.slopes is not None for a in answers):
             answers += self._nearby()
-        wrong = max(
-            (a for a in answers if a.verdict.kind == "mismatch"),
-            key=lambda a: a.verdict.excess,
-            default=None,
-        )
-        culprit = self._culprit(wrong) if wrong else ""
-        if wrong and not culprit and isinstance(self.subject, Recorded) and _only_kinks(answers):
+        wrong = _worst(answers)
+        if wrong and _only_kinks(answers) and self._coincide(wrong):
             answers, wrong = [_forgiven(a) for a in answers], None
         verdicts = [a.verdict for a in answers]
         if wrong is None:
-            return Report(name, seed, [*verdicts, *self._laws(), *self._agreement()])
-        again = self._reproduction(wrong)
-        return Report(name, seed, verdicts, self._element(wrong), culprit, *again)
+            return self._told([*verdicts, *self._laws(), *self._agreement()], Details)
+        return self._told(verdicts, functools.partial(self._details, wrong))
+
+    def _told(self, verdicts: list[Verdict], look: Callable[[], Details]) -> Report:
+        return Report(self.plan.name, self.plan.seed, verdicts, look)
+
+    def _coincide(self, wrong: _Answer) -> bool:
+        """Whether several kinks lie at the point: only a graph can tell."""
+        return isinstance(self.subject, Recorded) and not self._culprit(wrong)
+
+    def _details(self, wrong: _Answer) -> Details:
+        """Look into what is wrong: the element, the operation, the program."""
+        return Details(self._element(wrong), self._culprit(wrong), *self._reproduction(wrong))
 
     def _hopeless(self) -> list[Verdict]:
         """Say why differences make no sense: results not finite or not repeated, no gradient."""
@@ -320,6 +325,12 @@ def _agrees(subject: Subject, direction: Arrays, off: float, bound: float, dtype
     return "kink" if any(k.step <= close for k in found) else "mismatch"
 
 
+def _worst(answers: Sequence[_Answer]) -> _Answer | None:
+    """Find the mismatch that exceeds what is allowed the most."""
+    wrong = [a for a in answers if a.verdict.kind == "mismatch"]
+    return max(wrong, key=lambda a: a.verdict.excess, default=None)
+
+
 def _only_kinks(answers: Sequence[_Answer]) -> bool:
     """Whether all that mismatches does so at kinks of the given point."""
     wrong = [a.verdict for a in answers if a.verdict.kind == "mismatch"]
@@ -343,5 +354,3 @@ def _first_nonfinite(subject: Subject, given: Arrays) -> str:
         if node.dtype.kind == "f" and not np.all(np.isfinite(node.data)):
             return f"The first value that is not finite comes from {node.op.name} at {node.where}."
     return "An argument is not finite."
-
-

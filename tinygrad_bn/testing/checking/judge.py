@@ -10,9 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bn.testing.differences import SMALLEST, Estimate, central, noise_of, one_sided
-from tinygrad_bn.testing.subjects import Arrays, Kink, Subject, dot
-from tinygrad_bn.testing.verdicts import Verdict
+from tinygrad_bn.testing.checking.differences import (
+    SMALLEST,
+    Estimate,
+    central,
+    noise_of,
+    one_sided,
+)
+from tinygrad_bn.testing.checking.subjects import Arrays, Kink, Subject, dot
+from tinygrad_bn.testing.checking.verdicts import Verdict
 
 FAR = 0.125
 """The largest step: directions are scaled so that a step of 1 doubles each element, about."""
@@ -30,7 +36,6 @@ A function that casts to a narrower dtype has a derivative of its few digits onl
 
 DROWNED = 1e-3
 """Noise beyond this share of the function is no rounding noise."""
-
 
 
 class Asked:
@@ -135,7 +140,9 @@ class Question:
     def _underflow(self) -> np.longdouble:
         """What is lost where terms are as small as the smallest number."""
         factors = dot(map(np.abs, self.direction), map(np.ones_like, self.direction))
-        return self.subject.tiny * (factors + dot(map(np.abs, self.asked.v), map(np.ones_like, self.asked.v)))
+        return self.subject.tiny * (
+            factors + dot(map(np.abs, self.asked.v), map(np.ones_like, self.asked.v))
+        )
 
     @cached_property
     def _terms(self) -> np.longdouble:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.tensor import Tensor
-from tinygrad_bn.testing.subjects import Array, Arrays, Kink, Kinks
+from tinygrad_bn.testing.checking.subjects import Array, Arrays, Kink, Kinks
 
 COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 """Operations that choose a branch: their operands' gap is a distance to a kink."""
@@ -48,7 +48,10 @@ class Replay:
         self.nodes = recorded.nodes
         self._place = {x: i for i, x in enumerate((*recorded.inputs, *self.nodes))}
         self.steps = [
-            [(i, self._place.get(x, -1) if isinstance(x, Tensor) else -1) for i, x in enumerate(n.inputs)]
+            [
+                (i, self._place.get(x, -1) if isinstance(x, Tensor) else -1)
+                for i, x in enumerate(n.inputs)
+            ]
             for n in self.nodes
         ]
         self.outputs = [(self._place.get(r, -1), r) for r in recorded.results]
@@ -61,7 +64,10 @@ class Replay:
     def given(self, node: Tensor, step: list[tuple[int, int]], places: Sequence[Any]) -> list[Any]:
         """Return the operands of a node; its constants as wide as the places."""
         wide = places[0].dtype == np.longdouble
-        return [(_wide(node.values[i]) if wide else node.values[i]) if p < 0 else places[p] for i, p in step]
+        return [
+            (_wide(node.values[i]) if wide else node.values[i]) if p < 0 else places[p]
+            for i, p in step
+        ]
 
     def run(self, values: Arrays) -> list[Array]:
         """Compute all places from other values of the inputs, without narrowing any."""

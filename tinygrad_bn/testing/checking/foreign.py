@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bn.errors import DTypeError
-from tinygrad_bn.testing.subjects import (
+from tinygrad_bn.testing.checking.subjects import (
     EXTENDED,
     Array,
     Arrays,

@@ -12,8 +12,8 @@ from tinygrad_bn.nn.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU
 from tinygrad_bn.nn.layers import Linear, Sequential
 from tinygrad_bn.nn.module import Module
 from tinygrad_bn.nn.normalisation import BatchNorm, LayerNorm
-from tinygrad_bn.testing.choices import Choices
-from tinygrad_bn.testing.values import Kind
+from tinygrad_bn.testing.generators.choices import Choices
+from tinygrad_bn.testing.generators.values import Kind
 
 SMOOTH: tuple[Callable[[], Module], ...] = (Tanh, Sigmoid, Softplus, GELU, SiLU)
 KINKED: tuple[Callable[[], Module], ...] = (ReLU, LeakyReLU, ELU)
@@ -22,8 +22,8 @@ KINKED: tuple[Callable[[], Module], ...] = (ReLU, LeakyReLU, ELU)
 class ModelCase(NamedTuple):
     """A model and an input for it.
 
-    >>> from tinygrad_bn.testing.checker import check_gradients
-    >>> from tinygrad_bn.testing.choices import Seeded
+    >>> from tinygrad_bn.testing.checking.checker import check_gradients
+    >>> from tinygrad_bn.testing.generators.choices import Seeded
     >>> model, x = draw_model(Seeded(np.random.default_rng(0)), smooth=True)
     >>> check_gradients(lambda m, x: m(x), model, x, order=1, directions=1).ok
     True
@@ -47,7 +47,7 @@ def draw_model(
     parameters are generic. ``smooth``: leave out activations with a kink. Batch norm uses the
     batch's or the running statistics and does not update them, so that the model is a function.
 
-    >>> from tinygrad_bn.testing.choices import Seeded
+    >>> from tinygrad_bn.testing.generators.choices import Seeded
     >>> model, x = draw_model(Seeded(np.random.default_rng(1)), depth=(2, 2))
     >>> model(x).shape[0] == x.shape[0]
     True

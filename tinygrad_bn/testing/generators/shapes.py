@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from tinygrad_bn.testing.choices import Choices
+from tinygrad_bn.testing.generators.choices import Choices
 
 Shape: TypeAlias = tuple[int, ...]
 

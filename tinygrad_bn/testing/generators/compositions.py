@@ -18,10 +18,10 @@ from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.namespaces import tensors
 from tinygrad_bn.graph.program import literal
 from tinygrad_bn.graph.tensor import as_constant
-from tinygrad_bn.testing.calls import draw_call
-from tinygrad_bn.testing.choices import Choices
-from tinygrad_bn.testing.python_text import array_text
-from tinygrad_bn.testing.shapes import (
+from tinygrad_bn.testing.generators.calls import draw_call
+from tinygrad_bn.testing.generators.choices import Choices
+from tinygrad_bn.testing.generators.python_text import array_text
+from tinygrad_bn.testing.generators.shapes import (
     Shape,
     draw_axes,
     draw_axis,
@@ -29,7 +29,7 @@ from tinygrad_bn.testing.shapes import (
     draw_shape,
     draw_smaller,
 )
-from tinygrad_bn.testing.values import DOMAIN, Domain, Kind
+from tinygrad_bn.testing.generators.values import DOMAIN, Domain, Kind
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -110,8 +110,8 @@ def _text(value: Any, count: Iterator[int]) -> str:
 class CompositionCase(NamedTuple):
     """A composed function, and arguments for it: all of them floating-point arrays.
 
-    >>> from tinygrad_bn.testing.checker import check_gradients
-    >>> from tinygrad_bn.testing.choices import Seeded
+    >>> from tinygrad_bn.testing.checking.checker import check_gradients
+    >>> from tinygrad_bn.testing.generators.choices import Seeded
     >>> case = draw_composition(Seeded(np.random.default_rng(0)), "batch_norm")
     >>> check_gradients(case.function, *case.arguments, order=1, directions=1).ok
     True

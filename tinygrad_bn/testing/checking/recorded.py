@@ -14,9 +14,9 @@ from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.state import Replay as Draws, no_grad, using
 from tinygrad_bn.graph.sweep import sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor, leaf
-from tinygrad_bn.testing.differences import Curve
-from tinygrad_bn.testing.replay import Margin, Replay, kinks_along
-from tinygrad_bn.testing.subjects import (
+from tinygrad_bn.testing.checking.differences import Curve
+from tinygrad_bn.testing.checking.replay import Margin, Replay, kinks_along
+from tinygrad_bn.testing.checking.subjects import (
     EXTENDED,
     Array,
     Arrays,
@@ -27,7 +27,7 @@ from tinygrad_bn.testing.subjects import (
     dot,
     replaced,
 )
-from tinygrad_bn.testing.tangents import tangents
+from tinygrad_bn.testing.checking.tangents import tangents
 from tinygrad_bn.transforms.derivatives import jvp, vjp
 from tinygrad_bn.transforms.lifting import name_of
 from tinygrad_bn.transforms.tracing import trace
@@ -264,5 +264,3 @@ def _narrows(node: Tensor, dtype: Any) -> bool:
     """Whether an operation takes a float dtype and returns a narrower one."""
     wide = any(getattr(v, "dtype", None) == dtype for v in node.values)
     return bool(wide and node.dtype.kind == "f" and node.dtype.itemsize < np.dtype(dtype).itemsize)
-
-

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_bn.testing.subjects import Arrays
+from tinygrad_bn.testing.checking.subjects import Arrays
 
 
 def few_bits(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[Any]:

@@ -15,12 +15,12 @@ from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.sweep import sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor
-from tinygrad_bn.testing.directions import beside, cotangents, direction_for, in_order
-from tinygrad_bn.testing.judge import Asked, Question
-from tinygrad_bn.testing.recorded import Recorded, leaves_of
-from tinygrad_bn.testing.replay import Margin, Replay, kinks_along
-from tinygrad_bn.testing.subjects import Array, Arrays, Kinks, Subject, cast
-from tinygrad_bn.testing.verdicts import Verdict
+from tinygrad_bn.testing.checking.directions import beside, cotangents, direction_for, in_order
+from tinygrad_bn.testing.checking.judge import Asked, Question
+from tinygrad_bn.testing.checking.recorded import Recorded, leaves_of
+from tinygrad_bn.testing.checking.replay import Margin, Replay, kinks_along
+from tinygrad_bn.testing.checking.subjects import Array, Arrays, Kinks, Subject, cast
+from tinygrad_bn.testing.checking.verdicts import Verdict
 
 ELEMENTS = 64
 """How many elements are differentiated one by one to find the worst."""
@@ -93,9 +93,7 @@ def _check_node(subject: Recorded, rng: np.random.Generator) -> Verdict:
     if not _is_wrong(verdict) or verdict.slopes is None:
         return verdict
     units = np.eye(results[0].size)[:ELEMENTS]
-    single = (
-        Question(Asked(subject, [u.reshape(results[0].shape)]), direction) for u in units
-    )
+    single = (Question(Asked(subject, [u.reshape(results[0].shape)]), direction) for u in units)
     return next(
         (s for q in single if _is_wrong(s := q.judge("reverse")) and _excludes(q, s, rng)),
         Verdict("kink"),
@@ -227,7 +225,11 @@ def _say(everything: Sequence[Tensor], place: int, verdict: Verdict) -> str:
     node = everything[place]
     uses = [n for n in everything if n.op is not None and any(x is node for x in n.inputs)]
     said = ", ".join(dict.fromkeys(f"{n.op.name} at {n.where}" for n in uses))
-    what = f"{node.op.name} at {node.where}" if node.op is not None else f"the argument {node.name or ''}".rstrip()
+    what = (
+        f"{node.op.name} at {node.where}"
+        if node.op is not None
+        else f"the argument {node.name or ''}".rstrip()
+    )
     return (
         f"the first wrong cotangent is that of {what} (claimed {verdict.claimed:.12g}, differences "
         f"give {verdict.numeric:.12g}): the sweep loses or miscounts what comes back from {said}"
@@ -252,7 +254,7 @@ def worst_element(question: Question, position: int) -> str:
     claimed, numeric = verdict.claimed / step + 0.0, verdict.numeric / step + 0.0
     index = f"[{', '.join(map(str, place))}]" if place else ""
     return f"{index}: claimed {claimed:.17g}, differences give {numeric:.17g}" + (
-        f" ± {verdict.error / abs(step):.1e}" if verdict.slopes is None else " at the nearest side"
+        f" ± {verdict.error / abs(step):.1e}" if verdict.smooth else " at the nearest side"
     )
 
 

@@ -11,8 +11,8 @@ from tinygrad_bn.graph.namespaces import arrays, tensors
 from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.sweep import sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor, leaf
-from tinygrad_bn.testing.recorded import Recorded, leaves_of, total
-from tinygrad_bn.testing.subjects import Arrays, Subject, dot
+from tinygrad_bn.testing.checking.recorded import Recorded, leaves_of, total
+from tinygrad_bn.testing.checking.subjects import Arrays, Subject, dot
 from tinygrad_bn.transforms.derivatives import vjp
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bn.graph.program import Trace, literal
-from tinygrad_bn.testing.foreign import Foreign
-from tinygrad_bn.testing.judge import Question
-from tinygrad_bn.testing.recorded import Recorded
-from tinygrad_bn.testing.subjects import Array
+from tinygrad_bn.testing.checking.foreign import Foreign
+from tinygrad_bn.testing.checking.judge import Question
+from tinygrad_bn.testing.checking.recorded import Recorded
+from tinygrad_bn.testing.checking.subjects import Array
 
 LARGE = 64
 """Arrays of more elements are written packed."""
@@ -21,9 +21,7 @@ LARGE = 64
 STEP = 20
 
 
-def reproduce_recorded(
-    question: Question, position: int, names: Sequence[str]
-) -> tuple[str, str]:
+def reproduce_recorded(question: Question, position: int, names: Sequence[str]) -> tuple[str, str]:
     """Return the recorded program, and a script that compares a claim with a difference of it."""
     subject = question.subject
     if not isinstance(subject, Recorded):
@@ -95,5 +93,3 @@ def _nested(array: Array) -> str:
     """Write an array's elements so that reading them gives the same bits."""
     text = repr(array.astype(np.float64).tolist() if array.dtype.kind == "f" else array.tolist())
     return text.replace("inf", "np.inf").replace("nan", "np.nan")
-
-

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_bn.graph.tensor import Tensor
-from tinygrad_bn.testing.differences import Curve
+from tinygrad_bn.testing.checking.differences import Curve
 
 Array = npt.NDArray[Any]
 Arrays = Sequence[Array]

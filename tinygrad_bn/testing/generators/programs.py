@@ -21,11 +21,17 @@ from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.state import no_grad
 from tinygrad_bn.graph.tensor import Tensor, as_constant
 from tinygrad_bn.primitives.families import flat
-from tinygrad_bn.testing.calls import domain_of, draw_call, draw_operand, find_row, margin_of
-from tinygrad_bn.testing.choices import Choices
-from tinygrad_bn.testing.plans import Plan, draw_plan
-from tinygrad_bn.testing.python_text import call_text, constant_text
-from tinygrad_bn.testing.values import DOMAIN, Domain, Kind
+from tinygrad_bn.testing.generators.calls import (
+    domain_of,
+    draw_call,
+    draw_operand,
+    find_row,
+    margin_of,
+)
+from tinygrad_bn.testing.generators.choices import Choices
+from tinygrad_bn.testing.generators.plans import Plan, draw_plan
+from tinygrad_bn.testing.generators.python_text import call_text, constant_text
+from tinygrad_bn.testing.generators.values import DOMAIN, Domain, Kind
 from tinygrad_bn.transforms.tracing import trace
 
 Array = npt.NDArray[Any]
@@ -65,7 +71,7 @@ class Program:
     >>> program = Program({"x": np.array([1.0, -3.0])}, [square], ["y"])
     >>> program()
     Tensor([1., 9.])
-    >>> from tinygrad_bn.testing.checker import check_gradients
+    >>> from tinygrad_bn.testing.checking.checker import check_gradients
     >>> check_gradients(lambda p: p(), program).ok
     True
     >>> print(program)
@@ -195,7 +201,7 @@ def shrink(program: Program, fails: Callable[[Program], bool]) -> Program:
     one of its operands, or to a new input that holds its value; at last inputs are rounded.
     Programs with values that are not finite are not tried, unless the given one has some.
 
-    >>> from tinygrad_bn.testing.choices import Seeded
+    >>> from tinygrad_bn.testing.generators.choices import Seeded
     >>> program = draw_program(Seeded(np.random.default_rng(1)), including=["exp"], length=(6, 8))
     >>> has_exp = lambda p: any(step.op.name == "exp" for step in p)
     >>> len(shrink(program, has_exp))
@@ -291,7 +297,7 @@ def draw_program(
     Raises ShapeError for an unknown row, for one without floating-point results, and where
     ``including`` is longer than ``length`` allows.
 
-    >>> from tinygrad_bn.testing.choices import Seeded
+    >>> from tinygrad_bn.testing.generators.choices import Seeded
     >>> program = draw_program(Seeded(np.random.default_rng(0)), including=["matmul"])
     >>> "tg.matmul(" in str(program), 1 <= len(program) <= 8
     (True, True)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_bn.testing.values import DOMAIN, Domain, Kind, palette
+from tinygrad_bn.testing.generators.values import DOMAIN, Domain, Kind, palette
 
 T = TypeVar("T")
 

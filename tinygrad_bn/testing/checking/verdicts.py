@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 from tinygrad_bn.errors import GradientError
+from tinygrad_bn.source import Location
 
 GOOD = ("ok", "kink")
 
@@ -49,6 +53,11 @@ class Verdict:
         return abs(self.claimed - self.numeric)
 
     @property
+    def smooth(self) -> bool:
+        """Whether there is one slope: none of two sides, or two that agree."""
+        return self.slopes is None or self.slopes[1] - self.slopes[0] <= self.tolerance
+
+    @property
     def relative(self) -> float:
         """The difference of the two values, relative to the larger one.
 
@@ -79,7 +88,7 @@ class Verdict:
         return ", ".join(p for p in parts if p) + where
 
     def _truth(self) -> str:
-        if self.slopes:
+        if self.slopes and not self.smooth:
             return f"one-sided slopes {self.slopes[0]:.17g} and {self.slopes[1]:.17g}"
         found = "both" if self.mode in ("adjoint", "linear") else "differences give"
         found = {"adjoint": "forward mode", "linear": "term by term"}.get(self.mode, found)
@@ -94,33 +103,69 @@ def _with_error(value: float, error: float) -> str:
 class WrongGradientError(GradientError):
     """Gradients that were checked and are not right; ``report`` tells all."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, where: Location | str | None = "here") -> None:
         self.report = report
-        super().__init__(
-            report.summary(),
-            "Correct the rule or operation named; where the verdict is inconclusive, nonfinite "
-            "or nondeterministic, check at another point or fix what is random.",
+        super().__init__(f"Gradients of {report.name} are not right.", where=where)
+
+    def __str__(self) -> str:
+        """Give the report's summary, which takes some time to make, when it is asked for."""
+        at = f"\n  at {self.where}" if self.where else ""
+        return (
+            f"{self.report.summary()}{at}\n  fix: Correct the rule or operation named; where the "
+            "verdict is inconclusive, nonfinite or nondeterministic, check at another point or "
+            "fix what is random."
         )
 
 
-@dataclass(frozen=True, slots=True)
+class Details(NamedTuple):
+    """What is found out about a wrong gradient, once somebody asks."""
+
+    worst_coordinate: str = ""
+    culprit: str = ""
+    program: str = ""
+    reproduction: str = ""
+
+
+@dataclass(frozen=True)
 class Report:
     """All verdicts of a check of gradients. Prints what is wrong, and where.
 
-    ``worst_coordinate``: of the worst mismatch, the element of the argument whose derivative is
-    furthest off; ``culprit``: the first recorded operation whose own rule disagrees with
-    differences at its operands, with the user's line; ``seed``: gives the same directions again;
-    ``program``: the function as it was recorded, a NumPy program; ``reproduction``: Python that
-    shows the worst mismatch again, with NumPy alone where the function was recorded.
+    ``seed``: gives the same directions again. What is wrong is looked into when it is asked for:
+    see the properties.
     """
 
     name: str
     seed: int
     verdicts: list[Verdict] = field(default_factory=list)
-    worst_coordinate: str = ""
-    culprit: str = ""
-    program: str = ""
-    reproduction: str = ""
+    look: Callable[[], Details] = field(default=Details, compare=False, repr=False)
+
+    @cached_property
+    def details(self) -> Details:
+        """What was found out about what is wrong."""
+        return self.look()
+
+    @property
+    def worst_coordinate(self) -> str:
+        """The element of the argument whose derivative is furthest off, of the worst mismatch."""
+        return self.details.worst_coordinate
+
+    @property
+    def culprit(self) -> str:
+        """The first recorded operation whose own rule disagrees with differences at its operands.
+
+        With the user's line. Where every rule is right, the first value whose cotangent is wrong.
+        """
+        return self.details.culprit
+
+    @property
+    def program(self) -> str:
+        """The function as it was recorded, a NumPy program."""
+        return self.details.program
+
+    @property
+    def reproduction(self) -> str:
+        """Python that shows the worst mismatch again, with NumPy alone where there is a graph."""
+        return self.details.reproduction
 
     @property
     def ok(self) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bn.testing.judge import Asked
-from tinygrad_bn.testing.subjects import Array, Arrays, Subject, cast, dot
-from tinygrad_bn.testing.verdicts import Verdict
+from tinygrad_bn.testing.checking.judge import Asked
+from tinygrad_bn.testing.checking.subjects import Array, Arrays, Subject, cast, dot
+from tinygrad_bn.testing.checking.verdicts import Verdict
 
 
 def form(subject: Subject, given: Arrays, v: Arrays, names: Sequence[str]) -> Iterator[Verdict]:
@@ -91,5 +91,3 @@ def _share(g: Array, others: Arrays) -> bool:
 
 def _is_one_of(g: Array, arrays: Arrays) -> bool:
     return any(g is x for x in arrays)
-
-

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.primitives.indexing import split_index
-from tinygrad_bn.testing.choices import Choices
-from tinygrad_bn.testing.shapes import (
+from tinygrad_bn.testing.generators.choices import Choices
+from tinygrad_bn.testing.generators.shapes import (
     Shape,
     draw_axes,
     draw_axis,

@@ -13,17 +13,17 @@ import numpy.typing as npt
 from tinygrad_bn.errors import ShapeError
 from tinygrad_bn.graph.primitive import Primitive, bind, table
 from tinygrad_bn.graph.tensor import Tensor
-from tinygrad_bn.testing.choices import Choices
-from tinygrad_bn.testing.plans import WEAK, Plan, draw_plan
-from tinygrad_bn.testing.python_text import call_text, constant_text
-from tinygrad_bn.testing.values import Domain, Kind, palette
+from tinygrad_bn.testing.generators.choices import Choices
+from tinygrad_bn.testing.generators.plans import WEAK, Plan, draw_plan
+from tinygrad_bn.testing.generators.python_text import call_text, constant_text
+from tinygrad_bn.testing.generators.values import Domain, Kind, palette
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
     """A row on operands, with its parameters. It is a function of its differentiable operands.
 
-    >>> from tinygrad_bn.testing.checker import check_gradients
+    >>> from tinygrad_bn.testing.checking.checker import check_gradients
     >>> call = Call(table["take"], (np.array([1.0, 2.0]), np.array([1, 1])), {"axis": 0})
     >>> call
     tg.take(np.array([1.0, 2.0]), np.array([1, 1]), axis=0)
@@ -115,7 +115,7 @@ def draw_call(
     own if its cases do. Raises ShapeError where every draw gives values that are not finite: the
     row's domain is wrong.
 
-    >>> from tinygrad_bn.testing.choices import Seeded
+    >>> from tinygrad_bn.testing.generators.choices import Seeded
     >>> call = draw_call(Seeded(np.random.default_rng(0)), "max", margin=0.01)
     >>> call.margin >= 0.01, call.value.dtype
     (True, dtype('float64'))

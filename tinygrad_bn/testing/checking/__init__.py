@@ -1,0 +1,1 @@
+"""The checker of gradients: what is examined, what is true, how it is judged and told."""

@@ -1,0 +1,1 @@
+"""Generators of random inputs: numbers, calls of rows, programs, compositions, models."""
