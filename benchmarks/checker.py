@@ -7,17 +7,18 @@
     python benchmarks/checker.py case programs float64 generic 17 --seed 7     # one case again
 
 Every case is drawn from a seed: a call of one row of the table, a composed function, or a program
-of up to eight rows, with values of one of the kinds of ``testing.values``. ``calm`` checks gradients
-that are right (order 1 and 2), so that every mismatch is a false alarm. ``power`` installs a wrong
-rule, draws calls of its row, and keeps those at which the gradient really differs; then every pass
-is a miss, and the report has to name the row.
+of up to eight rows, with values of one of the kinds of ``strategies.kinds``. ``calm`` checks
+gradients that are right (order 1, every seventh at order 2), so that every mismatch is a false
+alarm. ``power`` installs a wrong rule, draws calls of its row, programs with it and the composed
+functions that use it, and keeps those at which the gradient really differs; then every pass is a
+miss, and the report has to name the row.
 
 The recipes are those of other checkers, written again from their documentation and applied to the
 same function and gradient: torch's ``gradcheck`` (slow: the whole Jacobian by central differences
 with step 1e-6; atol 1e-5, rtol 1e-3; fast: one pair of random non-negative directions), JAX's
-``check_grads`` (step 1e-4, one random pair, 1e-5; in float32 2e-3) and autograd's ``check_grads`` (step 5e-7, one pair,
-1e-6). Torch's and autograd's are meant for float64 only, and for points without kinks; their authors
-say so.
+``check_grads`` (step 1e-4, one random pair, 1e-5; in float32 2e-3) and autograd's ``check_grads``
+(step 5e-7, one pair, 1e-6). Torch's and autograd's are meant for float64 only, and for points
+without kinks; their authors say so.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ import tinygrad_bn as tg
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.primitive import table
 from tinygrad_bn.graph.state import no_grad
-from tinygrad_bn.testing import Report, check_gradients, mutants
+from tinygrad_bn.testing import Report, check_gradients, check_rule, mutants
 from tinygrad_bn.testing.generators.calls import draw_call
 from tinygrad_bn.testing.generators.choices import Seeded
 from tinygrad_bn.testing.generators.compositions import NAMES, draw_composition
@@ -302,9 +303,9 @@ def attempt(task: tuple[str, str, float, int]) -> list[Tried]:
     for wrong in mutants.mutants(row, relative, relative / 10):
         if wrong.name != name:
             continue
-        for case in points(row, wrong.operand, seed):
-            if mutants.exposed(wrong, case.function, *case.arguments):
-                found.append(confront(wrong, case, sort_name(name, relative)))
+        cases = points(row, wrong.operand, seed)
+        shown = (c for c in cases if mutants.exposed(wrong, c.function, *c.arguments))
+        found += [confront(wrong, case, sort_name(name, relative)) for case in shown]
     return found
 
 
@@ -388,7 +389,6 @@ def shares(group: Sequence[Tried]) -> list[str]:
 
 def planted() -> list[tuple[str, bool, Callable[[], Any]]]:
     """List functions that other checkers judge wrongly: what, whether right, and our report."""
-    from tinygrad_bn.testing import check_rule
 
     def wrong(scale: float) -> Callable[[], Report]:
         return lambda: check_rule(np.sin, lambda g, x: g * np.cos(x) * scale, np.array([0.5, 2.0]))

@@ -38,19 +38,8 @@ FLOORS = {
 ALLOWED_SIBLINGS = {("errors", "source")}
 """The one pair on a floor: an error says where it was raised."""
 
-OPTIONAL = {
-    "sklearn",
-    "matplotlib",
-    "tqdm",
-    "hypothesis",
-    "mpmath",
-    "torch",
-    "jax",
-    "autograd",
-    "mygrad",
-    "graphviz",
-    "graphviz_pure",
-}
+OPTIONAL = {"sklearn", "matplotlib", "tqdm", "hypothesis", "mpmath", "graphviz", "graphviz_pure"}
+OPTIONAL |= {"torch", "jax", "autograd", "mygrad"}
 
 
 def relative(file):

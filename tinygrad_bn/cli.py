@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Sequence
@@ -123,27 +122,19 @@ def load(place: str) -> Callable[..., Any]:
             )
     if not callable(found):
         raise Usage(f"{place} is a {type(found).__name__}, not a function.")
-    return found
+    chosen: Callable[..., Any] = found
+    return chosen
 
 
 def _module(name: str) -> Any:
+    """Import a file, or a module that Python finds from here. Raises Usage."""
     path = Path(name)
+    is_file = path.suffix == ".py"
+    if is_file and not path.is_file():
+        raise Usage(f"there is no file {name}.")
+    sys.path.insert(0, str(path.resolve().parent if is_file else Path.cwd()))
     try:
-        if path.suffix == ".py":
-            if not path.is_file():
-                raise Usage(f"there is no file {name}.")
-            sys.path.insert(0, str(path.resolve().parent))
-            spec = importlib.util.spec_from_file_location(path.stem, path)
-            if spec is None or spec.loader is None:
-                raise Usage(f"{name} is no Python file.")
-            module = importlib.util.module_from_spec(spec)
-            sys.modules.setdefault(path.stem, module)
-            spec.loader.exec_module(module)
-            return module
-        sys.path.insert(0, str(Path.cwd()))
-        return importlib.import_module(name)
-    except Usage:
-        raise
+        return importlib.import_module(path.stem if is_file else name)
     except Exception as error:
         raise Usage(f"{name} could not be imported: {type(error).__name__}: {error}") from error
 

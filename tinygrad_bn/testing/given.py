@@ -56,8 +56,10 @@ class Session:
 
 
 def profile(name: str | None = None) -> settings:
-    """Return the Hypothesis settings of a profile: ``ci``, ``dev``, ``thorough``; by itself
-    ``ci`` where the variable CI is set, else ``dev``.
+    """Return the Hypothesis settings of a profile: ``ci``, ``dev`` or ``thorough``.
+
+    Without a name what the command line of pytest says, else ``ci`` where the variable CI is set
+    and ``dev`` where it is not. Raises ShapeError for another name.
 
     >>> profile("thorough").max_examples
     2000
@@ -66,6 +68,11 @@ def profile(name: str | None = None) -> settings:
     if name not in PROFILES:
         raise ShapeError(f"The profile {name!r}.", f"Profiles are {', '.join(PROFILES)}.")
     return settings.get_profile(f"gradients-{name}")
+
+
+def load_profile() -> None:
+    """Load the chosen profile for every test of Hypothesis in this process, the user's own too."""
+    settings.load_profile(f"gradients-{Session.profile}")
 
 
 def given_gradients(

@@ -5,20 +5,20 @@ pytest finds it by its entry point. It changes nothing for tests that do not use
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+import importlib
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
 
+from tinygrad_bn.errors import OptionalDependencyError
 from tinygrad_bn.testing.checking.checker import check_gradients
 from tinygrad_bn.testing.checking.verdicts import Report, WrongGradientError
 
-try:
-    from hypothesis import settings
-
-    from tinygrad_bn.testing import given
-except ImportError:
-    given = settings = None  # type: ignore[assignment, misc]
+given: Any = None
+with contextlib.suppress(OptionalDependencyError):
+    given = importlib.import_module("tinygrad_bn.testing.given")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,8 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         given.profile(named)
         given.Session.profile = named
     if suite:
-        settings.register_profile("gradients-suite", parent=given.profile(named))
-        settings.load_profile("gradients-suite")
+        given.load_profile()
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -81,7 +80,7 @@ def gradcheck(request: pytest.FixtureRequest) -> Callable[..., Report]:
 def pytest_runtest_makereport(
     item: pytest.Item,
     call: pytest.CallInfo[None],
-) -> Iterator[Any]:
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add a section with the whole report to a test that failed for a wrong gradient."""
     outcome = yield
     if call.excinfo is not None:

@@ -142,7 +142,7 @@ class _Tail(Subject):
         """Run what follows the place, from another value there."""
         return self.swept.after(self.place, values[0], self.dtype)
 
-    def pull(self, values: Arrays, v: Arrays) -> Arrays:
+    def pull(self, values: Arrays, v: Arrays) -> Arrays:  # noqa: ARG002  (that of the sweep)
         """Return the cotangent of the sweep (of the recorded values: there are no others)."""
         return [self.swept.cotangent(self.place, values[0].dtype)]
 
@@ -205,7 +205,7 @@ class _Swept:
 
 
 def _first_wrong_cotangent(subject: Recorded, v: Arrays, rng: np.random.Generator) -> str:
-    """Follow the sweep from the results to the arguments: where is its cotangent first wrong?"""
+    """Follow the sweep from the results to the arguments, to its first wrong cotangent."""
     swept = _Swept(subject, v)
     graph, places, found = swept.graph(np.float64)
     everything = (*graph.trace.inputs, *graph.nodes)
@@ -225,11 +225,8 @@ def _say(everything: Sequence[Tensor], place: int, verdict: Verdict) -> str:
     node = everything[place]
     uses = [n for n in everything if n.op is not None and any(x is node for x in n.inputs)]
     said = ", ".join(dict.fromkeys(f"{n.op.name} at {n.where}" for n in uses))
-    what = (
-        f"{node.op.name} at {node.where}"
-        if node.op is not None
-        else f"the argument {node.name or ''}".rstrip()
-    )
+    argument = f"the argument {node.name or ''}".rstrip()
+    what = argument if node.op is None else f"{node.op.name} at {node.where}"
     return (
         f"the first wrong cotangent is that of {what} (claimed {verdict.claimed:.12g}, differences "
         f"give {verdict.numeric:.12g}): the sweep loses or miscounts what comes back from {said}"

@@ -150,7 +150,7 @@ class Question:
         return dot(map(np.abs, self.asked.gradient), map(np.abs, self.direction))
 
     def _accept(self, claimed: Any, spread: Any, labels: dict[str, Any]) -> Verdict | None:
-        """Confirm a claim by the graph's kernels; what that does not confirm, differences decide."""
+        """Confirm a claim by the kernels alone; what they do not, differences decide."""
         if "exact" not in self._truth:
             self._truth["exact"] = self.subject.exact(self.asked.v, self.direction)
         exact = self._truth["exact"]
@@ -257,7 +257,7 @@ class Question:
             return True
         absolute = max(absolute, 2**10 * self.subject.eps / self._truth.get("start", 1.0))
         seen = absolute * max(self.asked.scale, self.asked.size)
-        return tolerance <= seen or tolerance <= seen + 64 * self.subject.unit * self._largest
+        return bool(tolerance <= seen or tolerance <= seen + 64 * self.subject.unit * self._largest)
 
     def _at_kink(
         self, claimed: Any, spread: Any, labels: dict[str, Any], *, known: Kink | None
@@ -290,9 +290,9 @@ class Question:
         curve = self.subject.curve(self.asked.v, self.direction)
         noise, start = self._truth["noise"], min(self._truth["start"], CLOSER)
         closer = [one_sided(curve, noise, start, s, self.subject.dtype) for s in (-1, 1)]
+        pairs = zip(closer, self._sides(), strict=True)
         return all(
-            near.trusted and abs(near.value - far.value) <= 3 * near.error + error
-            for near, far in zip(closer, self._sides(), strict=True)
+            c.trusted and bool(abs(c.value - s.value) <= 3 * c.error + error) for c, s in pairs
         )
 
 

@@ -196,8 +196,9 @@ def _widened(node: Tensor) -> dict[str, Any]:
 def kinks_along(margins: Callable[[float], Sequence[Margin]], dtype: Any) -> Kinks:
     """Find the steps at which distances to kinks reach zero, about.
 
-    ``margins(t)``: the distances at a step, with the point moved in ``dtype``. How fast a distance changes is found by small steps, to either side. One that does not go on
-    changing so fast has met another kink: that is beyond the reach.
+    ``margins(t)``: the distances at a step, with the point moved in ``dtype``. How fast a distance
+    changes is found by small steps, to either side. One that does not go on changing so fast has
+    met another kink: that is beyond the reach.
     """
     ladder = LADDERS[np.dtype(dtype)]
     at = [margins(t) for t in (0.0, *(side * h for h in ladder for side in (1, -1)))]

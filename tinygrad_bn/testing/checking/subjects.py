@@ -76,6 +76,10 @@ class Subject(abc.ABC):
         """The relative spacing of numbers in the narrowest dtype that values pass through."""
         return float(np.finfo(self.dtype).eps)
 
+    def gradient(self, v: Arrays) -> Subject:  # noqa: ARG002  (only a graph has one)
+        """Return the gradient for a fixed cotangent as a function to examine in its turn."""
+        raise TypeError("This derivative is no function that can be differentiated again.")
+
     @property
     def dtype(self) -> Any:
         """The dtype in which differences are taken."""
@@ -91,7 +95,7 @@ class Subject(abc.ABC):
         """The smallest number of the narrowest dtype that the claimed gradient passes through."""
         return float(np.finfo(np.float64).smallest_subnormal)
 
-    def push(self, values: Arrays, direction: Arrays) -> Arrays:
+    def push(self, values: Arrays, direction: Arrays) -> Arrays:  # noqa: ARG002  (a graph's)
         """Return the claimed derivative of the results in a direction."""
         raise TypeError("This derivative has no forward mode.")
 
