@@ -48,7 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     0
     """
     parser = _parser()
-    options = parser.parse_args(argv)
+    options, rest = parser.parse_known_args(argv)
+    if any(word.startswith("-") for word in rest):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.arguments += rest  # argparse takes no arguments behind an option
     try:
         return check(options)
     except Usage as problem:
@@ -79,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="seed of points, directions and cotangents")
     add("--kind", choices=KINDS, default="generic", help="what values are drawn (default generic)")
     add("--dtype", choices=("float64", "float32", "float16"), default="float64")
-    add("--domain", default="-2,2", help="between which bounds values lie (default -2,2)")
+    add("--domain", default="-2,2", help="bounds of the values, as --domain=-3,3 (default -2,2)")
     return parser
 
 

@@ -24,6 +24,12 @@ def _to_integer(x: Array) -> Array:
     return np.abs(x - np.round(x))
 
 
+def _to_multiple(x: Array, y: Array) -> Array:
+    """Distance of ``x`` to the nearest multiple of ``y``, exact however many there are between."""
+    rest = np.abs(np.remainder(x, y))
+    return np.minimum(rest, np.abs(y) - rest)
+
+
 def _gap(x: Array, y: Array) -> Array:
     """Distance between two operands."""
     return np.abs(x - y)
@@ -86,7 +92,7 @@ def divide(x: Array, y: Array, /) -> Array:
     np.floor_divide,
     vjp=flat,
     domain=((-2.0, 2.0), POSITIVE),
-    margin=lambda x, y: _to_integer(x / y) * np.abs(y),
+    margin=_to_multiple,
     analytic=False,
 )
 def floor_divide(x: Array, y: Array, /) -> Array:
@@ -101,7 +107,7 @@ def _floor_quotient(xp: Any, g: Array, out: Array, x: Array, y: Array) -> Array:
     np.remainder,
     vjp=(lambda xp, g, out, x, y: g, _floor_quotient),
     domain=((-2.0, 2.0), POSITIVE),
-    margin=lambda x, y: _to_integer(x / y) * np.abs(y),
+    margin=_to_multiple,
     analytic=False,
 )
 def remainder(x: Array, y: Array, /) -> Array:

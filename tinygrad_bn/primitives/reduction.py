@@ -136,13 +136,13 @@ def _tied(xp: Any, g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -
 
 
 def _top_gap(x: Array, axis: Axis = None, keepdims: bool = False, sign: int = -1) -> Array:
-    """Gap between the extremum and the runner-up."""
+    """Gaps between the extremum and each of the others."""
     axes = tuple(range(x.ndim)) if axis is None else axis
     axes = (axes,) if isinstance(axes, int) else axes
     rows = np.moveaxis(x, axes, range(-len(axes), 0))
     lead = rows.shape[: x.ndim - len(axes)]
     rows = np.sort(sign * rows.reshape(*lead, math.prod(rows.shape[len(lead) :])), axis=-1)
-    return rows[..., 1] - rows[..., 0] if rows.shape[-1] > 1 else np.inf
+    return rows[..., 1:] - rows[..., :1]
 
 
 def _bottom_gap(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:

@@ -94,7 +94,7 @@ def _package(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise OptionalDependencyError(
-            f"from_{name} needs {name}, which is not installed.", f"pip install {name}"
+            f"from_{name} needs {name}, which is not installed.", f"pip install {name}", where=None
         ) from error
 
 

@@ -13,10 +13,10 @@ from tinygrad_bn.errors import ShapeError, TinygradError
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.tensor import as_constant
 from tinygrad_bn.testing.checking.culprit import find_culprit, first_wrong, worst_element
-from tinygrad_bn.testing.checking.directions import beside, cotangents, direction_for
+from tinygrad_bn.testing.checking.directions import alone, beside, cotangents, direction_for
 from tinygrad_bn.testing.checking.foreign import Foreign
 from tinygrad_bn.testing.checking.judge import Asked, Question
-from tinygrad_bn.testing.checking.precision import experienced_bound, rounding_bound
+from tinygrad_bn.testing.checking.precision import experienced_bound
 from tinygrad_bn.testing.checking.recorded import Recorded, flatten_function
 from tinygrad_bn.testing.checking.reproduction import reproduce_recorded, reproduce_rule
 from tinygrad_bn.testing.checking.structure import form, linear, memory, repeated
@@ -226,7 +226,7 @@ class _Check:
         values = asked.subject.values
         for position, name in enumerate(self.plan.names):
             step = direction_for(values[position], rng)
-            question = Question(asked, _alone(values, position, step))
+            question = Question(asked, alone(values, position, step))
             labels: dict[str, Any] = {"argument": name, "order": order, "direction": direction}
             for mode in self.plan.modes:
                 yield _Answer(_asked(question, mode, labels), question, position)
@@ -278,7 +278,7 @@ class _Check:
         own, reference = wide.pull(self.given, v), wide.pull(wide.values, v)
         for position, name in enumerate(self.plan.names):
             step = direction_for(wide.values[position], rng)
-            direction = _alone(wide.values, position, step)
+            direction = alone(wide.values, position, step)
             claimed, numeric = float(dot(own, direction)), float(dot(reference, direction))
             bound = self._bound(v, direction, narrow)
             kind = _agrees(wide, direction, claimed - numeric, bound, narrow)
@@ -292,12 +292,7 @@ class _Check:
         if not isinstance(subject, Recorded):
             return experienced_bound(subject, v, direction, dtype)
         both = (subject, subject.at(self.given))
-        return max(rounding_bound(s, v, direction, dtype) for s in both)
-
-
-def _alone(values: Arrays, position: int, step: Any) -> Arrays:
-    """Return a direction along one argument."""
-    return [step if i == position else np.zeros_like(x) for i, x in enumerate(values)]
+        return max(s.narrow_rounding(v, direction, dtype) for s in both)
 
 
 def _asked(question: Question, mode: str, labels: dict[str, Any]) -> Verdict:
@@ -318,11 +313,13 @@ def _agrees(subject: Subject, direction: Arrays, off: float, bound: float, dtype
         return "nonfinite"
     if abs(off) <= bound:
         return "ok"
+    if subject.doubtful(dtype):
+        return "kink"
     close = 64 * float(np.finfo(dtype).eps)
     found, reach = subject.kinks(direction)
-    if reach <= close:
-        return "kink"
-    return "kink" if any(k.step <= close for k in found) else "mismatch"
+    return (
+        "kink" if any(step <= close for step in (reach, *(k.step for k in found))) else "mismatch"
+    )
 
 
 def _worst(answers: Sequence[_Answer]) -> _Answer | None:

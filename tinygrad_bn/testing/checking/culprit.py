@@ -17,7 +17,8 @@ from tinygrad_bn.graph.sweep import sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.testing.checking.directions import beside, cotangents, direction_for, in_order
 from tinygrad_bn.testing.checking.judge import Asked, Question
-from tinygrad_bn.testing.checking.recorded import Recorded, leaves_of
+from tinygrad_bn.testing.checking.precision import leaves_of
+from tinygrad_bn.testing.checking.recorded import Recorded
 from tinygrad_bn.testing.checking.replay import Margin, Replay, kinks_along
 from tinygrad_bn.testing.checking.subjects import Array, Arrays, Kinks, Subject, cast
 from tinygrad_bn.testing.checking.verdicts import Verdict

@@ -39,6 +39,11 @@ def direction_for(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[
     return np.asarray(np.where(finite, np.ldexp(few_bits(x.shape, rng), sizes), 0.0))
 
 
+def alone(values: Arrays, position: int, step: npt.NDArray[Any]) -> Arrays:
+    """Return a direction along one argument."""
+    return [step if i == position else np.zeros_like(x) for i, x in enumerate(values)]
+
+
 def beside(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
     """Move every finite element by about a hundredth of its size: off any kink."""
     fine = 1 + rng.integers(0, 2**16, x.shape) / 2**16

@@ -134,7 +134,11 @@ class Question:
     @cached_property
     def _rounded(self) -> np.longdouble:
         """What rounding of each term of the claim can do, down to where numbers underflow."""
-        return 8 * self.subject.unit * self._terms + 8 * self._underflow
+        subject = self.subject
+        rounded = 8 * subject.unit * self._terms + 8 * self._underflow
+        if subject.narrowest == np.float64:
+            return rounded
+        return rounded + subject.narrow_rounding(self.asked.v, self.direction, subject.narrowest)
 
     @cached_property
     def _underflow(self) -> np.longdouble:
@@ -181,7 +185,13 @@ class Question:
             fine = self._resolves(tolerance, truth.value)
             note = "" if fine else _loss(spread, truth)
             return Verdict("ok" if fine else "inconclusive", note=note, **labels)
-        return Verdict(self._second_look(claimed, spread, truth), **labels)
+        kind = self._second_look(claimed, spread, truth)
+        doubt = self.subject.doubtful(self.subject.narrowest) if kind == "mismatch" else ""
+        if doubt:
+            slope = float(truth.value)
+            note = f"Rounding decides on which side of a kink this is. At {doubt}."
+            return Verdict("kink", slopes=(slope, slope), note=note, **labels)
+        return Verdict(kind, **labels)
 
     def _second_look(self, claimed: Any, spread: Any, truth: Estimate) -> str:
         """Contradict a claim only if much smaller steps give the same derivative.
@@ -210,7 +220,8 @@ class Question:
             kinks, reach = self.subject.kinks(self.direction)
             close = ROOM * SMALLEST[np.dtype(self.subject.dtype)]
             ahead = [k.step / 2 for k in kinks if k.step > 2 * close]
-            start = 2.0 ** math.floor(math.log2(max(close, min([FAR, reach, *ahead]))))
+            steps = [FAR, reach, self.subject.smooth_step(self.direction), *ahead]
+            start = 2.0 ** math.floor(math.log2(max(close, min(steps))))
             self._truth["crowded"] = reach < close
             curve = self.subject.curve(self.asked.v, self.direction)
             noise = noise_of(curve, self.subject.dtype, self.subject.eps * self._largest, start)
@@ -251,7 +262,7 @@ class Question:
     def _resolves(self, tolerance: Any, value: Any) -> bool:
         relative, absolute = max(DEMANDED[0], 64 * self.subject.unit), DEMANDED[1]
         tolerance = float(tolerance)
-        inherent = 64 * float(self.subject.unit * self._terms + self._underflow)
+        inherent = float(64 * (self.subject.unit * self._terms + self._underflow))
         seen = max(absolute * self.asked.scale, inherent)
         if tolerance <= max(relative * abs(float(value)), seen):
             return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,21 +12,22 @@ from tinygrad_bn.graph.namespaces import arrays, tensors
 from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.sweep import sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor, leaf
-from tinygrad_bn.testing.checking.recorded import Recorded, leaves_of, total
-from tinygrad_bn.testing.checking.subjects import Arrays, Subject, dot
+from tinygrad_bn.testing.checking.subjects import Array, Arrays, Subject, dot
 from tinygrad_bn.transforms.derivatives import vjp
 
 
-def rounding_bound(subject: Recorded, v: Arrays, direction: Arrays, dtype: Any) -> float:
+def rounding_bound(
+    function: Callable[..., list[Tensor]], values: Arrays, v: Arrays, direction: Arrays, dtype: Any
+) -> float:
     """Bound, to first order, the error of ``<J'v, d>`` when it is computed in ``dtype``.
 
     The computation of the gradient is itself recorded and swept: what a relative error of one
     rounding unit in every operand and result would move the answer, all in the same direction.
     A sum of n terms may lose as a random walk of n steps does.
     """
-    points = leaves_of(subject.values)
+    points = leaves_of(values)
     with using(recording=True), np.errstate(all="ignore"):
-        gradients = vjp(subject.function, *points)[1](leaves_of(v))
+        gradients = vjp(function, *points)[1](leaves_of(v))
         pieces = [tensors.sum(g * leaf(d)) for g, d in zip(gradients, direction, strict=True)]
         answer = pieces[0]
         for piece in pieces[1:]:
@@ -68,3 +70,14 @@ def experienced_bound(subject: Subject, v: Arrays, direction: Arrays, dtype: Any
     terms = float(dot(map(np.abs, here), map(np.abs, direction)))
     count = sum(x.size for x in subject.values)
     return 8 * max(moved) + (16 + count) * eps * terms
+
+
+def leaves_of(values: Iterable[Array]) -> list[Tensor]:
+    """Make a leaf that requires a gradient of each array."""
+    return [leaf(x, requires_grad=True) for x in values]
+
+
+def total(x: Any) -> float:
+    """Sum absolute values; entries such as 0 times infinity (masked ones) carry no rounding."""
+    size = np.abs(x)
+    return float(np.sum(size, where=np.isfinite(size)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +16,8 @@ from tinygrad_bn.graph.state import Replay as Draws, no_grad, using
 from tinygrad_bn.graph.sweep import sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor, leaf
 from tinygrad_bn.testing.checking.differences import Curve
-from tinygrad_bn.testing.checking.replay import Margin, Replay, kinks_along
+from tinygrad_bn.testing.checking.precision import leaves_of, rounding_bound, total
+from tinygrad_bn.testing.checking.replay import Margin, Replay, kinks_along, nearest
 from tinygrad_bn.testing.checking.subjects import (
     EXTENDED,
     Array,
@@ -27,7 +29,7 @@ from tinygrad_bn.testing.checking.subjects import (
     dot,
     replaced,
 )
-from tinygrad_bn.testing.checking.tangents import tangents
+from tinygrad_bn.testing.checking.tangents import of_results, smooth_step, tangents
 from tinygrad_bn.transforms.derivatives import jvp, vjp
 from tinygrad_bn.transforms.lifting import name_of
 from tinygrad_bn.transforms.tracing import trace
@@ -146,19 +148,10 @@ class Recorded(Subject):
         return [cast(self.values, np.longdouble)] if self._runs_wide else self.shaken
 
     @cached_property
-    def _narrowest(self) -> np.finfo[Any]:
+    def narrowest(self) -> Any:
+        """The narrowest dtype that the claimed gradient passes through."""
         kinds = [np.dtype(np.float64), *self._narrow(np.float64)]
-        return np.finfo(min(kinds, key=lambda dtype: dtype.itemsize))
-
-    @property
-    def unit(self) -> float:
-        """The relative rounding unit of the claimed gradient."""
-        return float(self._narrowest.eps)
-
-    @property
-    def tiny(self) -> float:
-        """The smallest number of the narrowest dtype that the claimed gradient passes through."""
-        return float(self._narrowest.smallest_subnormal)
+        return min(kinds, key=lambda dtype: dtype.itemsize)
 
     @property
     def eps(self) -> float:
@@ -216,7 +209,23 @@ class Recorded(Subject):
         if reach < NEAR:
             return None
         moved = tangents(self.graph, self.wide[0], direction, reach)
-        return None if moved is None else dot(v, moved)
+        return None if moved is None else dot(v, of_results(self.graph, moved))
+
+    def smooth_step(self, direction: Arrays) -> float:
+        """Up to which step along a direction no value on the way changes by more than its size."""
+        if not (self.extended and self.faithful):
+            return math.inf
+        moved = tangents(self.graph, self.wide[0], direction, FAR)
+        return math.inf if moved is None else smooth_step(self.graph.run(self.wide[0]), moved)
+
+    def doubtful(self, dtype: Any) -> str:
+        """Say which kink, if any, is so near that rounding in a dtype decides the side."""
+        for margin in self._margins(self.wide[0]):
+            wide = float(np.finfo(self.wide[0][0].dtype).eps)
+            near = margin.noise * (float(np.finfo(dtype).eps) / wide)
+            if np.any((margin.gap > 0) & (margin.gap <= near)):
+                return nearest(margin)
+        return ""
 
     def _reach(self, direction: Arrays) -> float:
         found, reach = self.kinks(direction)
@@ -229,6 +238,10 @@ class Recorded(Subject):
     def _margins(self, values: Arrays) -> list[Margin]:
         graph = self.graph if self.faithful else Replay(self.traced(values))
         return list(graph.margins(graph.run(values)))
+
+    def narrow_rounding(self, v: Arrays, direction: Arrays, dtype: Any) -> float:
+        """Bound what rounding in a narrow dtype does to a gradient along a direction."""
+        return rounding_bound(self.function, self.values, v, direction, dtype)
 
     def magnitude(self, v: Arrays) -> float:
         """Sum what all intermediate values contribute to ``<v, f(x)>``, in absolute value.
@@ -247,17 +260,6 @@ class Recorded(Subject):
             nodes = tracked(results)
             found = sweep({r: c for r, c in seeds if r in nodes}, record=False, wanted=nodes)
             return sum(total(g * node.data) for node, g in found.items())
-
-
-def leaves_of(values: Iterable[Array]) -> list[Tensor]:
-    """Make a leaf that requires a gradient of each array."""
-    return [leaf(x, requires_grad=True) for x in values]
-
-
-def total(x: Any) -> float:
-    """Sum absolute values; entries such as 0 times infinity (masked ones) carry no rounding."""
-    size = np.abs(x)
-    return float(np.sum(size, where=np.isfinite(size)))
 
 
 def _narrows(node: Tensor, dtype: Any) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
-from tinygrad_bn.testing.checking.judge import Asked
-from tinygrad_bn.testing.checking.subjects import Array, Arrays, Subject, cast, dot
+from tinygrad_bn.testing.checking.directions import alone
+from tinygrad_bn.testing.checking.judge import Asked, Question
+from tinygrad_bn.testing.checking.subjects import Array, Arrays, Subject, cast
 from tinygrad_bn.testing.checking.verdicts import Verdict
 
 
@@ -56,9 +56,10 @@ def linear(one: Asked, two: Asked, directions: Arrays, names: Sequence[str]) -> 
     Where they are not finite there is nothing to compare.
     """
     both = Asked(one.subject, [a + b for a, b in zip(one.v, two.v, strict=True)])
-    for position, (name, d) in enumerate(zip(names, directions, strict=True)):
+    for position, (name, step) in enumerate(zip(names, directions, strict=True)):
+        direction = alone(directions, position, step)
         with np.errstate(all="ignore"):
-            parts = [_along(asked, position, d) for asked in (one, two, both)]
+            parts = [Question(asked, direction).claim("reverse") for asked in (one, two, both)]
             separate, together = parts[0][0] + parts[1][0], parts[2][0]
             tolerance = sum(spread for _, spread in parts)
         if not np.isfinite(tolerance):
@@ -71,14 +72,6 @@ def linear(one: Asked, two: Asked, directions: Arrays, names: Sequence[str]) -> 
             numeric=float(separate),
             tolerance=float(tolerance),
         )
-
-
-def _along(asked: Asked, position: int, d: Array) -> tuple[Any, Any]:
-    """Return ``<J'v, d>`` for one argument, and how far rounding may have moved it."""
-    g = asked.gradient[position]
-    claimed = dot([g], [d])
-    moved = max(abs(dot([again[position]], [d]) - claimed) for again in asked.again)
-    return claimed, 4 * moved + 8 * asked.subject.unit * dot([np.abs(g)], [np.abs(d)])
 
 
 def _same(first: Arrays, second: Arrays) -> bool:

@@ -86,14 +86,19 @@ class Subject(abc.ABC):
         return np.longdouble if self.extended else np.float64
 
     @property
+    def narrowest(self) -> Any:
+        """The narrowest dtype that the claimed gradient passes through."""
+        return np.dtype(np.float64)
+
+    @property
     def unit(self) -> float:
         """The relative rounding unit of the claimed gradient."""
-        return max(self.eps, float(np.finfo(np.float64).eps))
+        return float(np.finfo(self.narrowest).eps)
 
     @property
     def tiny(self) -> float:
-        """The smallest number of the narrowest dtype that the claimed gradient passes through."""
-        return float(np.finfo(np.float64).smallest_subnormal)
+        """The smallest number that the claimed gradient can be told from zero by."""
+        return float(np.finfo(self.narrowest).smallest_subnormal)
 
     def push(self, values: Arrays, direction: Arrays) -> Arrays:  # noqa: ARG002  (a graph's)
         """Return the claimed derivative of the results in a direction."""
@@ -103,9 +108,21 @@ class Subject(abc.ABC):
         """Find the steps along a direction at which an operation comes to a kink, about."""
         return Kinks((), math.inf)
 
-    def exact(self, v: Arrays, direction: Arrays) -> np.longdouble | None:  # noqa: ARG002
+    def exact(self, v: Arrays, direction: Arrays) -> np.longdouble | None:  # noqa: ARG002  (as above)
         """Return the derivative without differences of the whole, where that is possible."""
         return None
+
+    def smooth_step(self, direction: Arrays) -> float:  # noqa: ARG002  (a graph knows it)
+        """Up to which step along a direction no value on the way changes by more than its size."""
+        return math.inf
+
+    def doubtful(self, dtype: Any) -> str:  # noqa: ARG002  (as above)
+        """Say which kink, if any, is so near that rounding in a dtype decides the side."""
+        return ""
+
+    def narrow_rounding(self, v: Arrays, direction: Arrays, dtype: Any) -> float:  # noqa: ARG002  (as above)
+        """Bound what rounding in a narrow dtype does to a gradient along a direction."""
+        return 0.0
 
     def curve(self, v: Arrays, direction: Arrays) -> Curve:
         """Return the function of a step whose derivative at 0 is checked."""

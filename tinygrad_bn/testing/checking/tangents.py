@@ -23,11 +23,17 @@ ROWS = 6
 
 FIRST = 2.0**-6
 
+FAST = 8.0
+"""Values that change no faster, in units of their size per step, need no smaller steps."""
 
-def tangents(graph: Replay, values: Arrays, direction: Arrays, reach: float) -> list[Array] | None:
-    """Differentiate the results along a direction. None where a kernel does not allow it.
 
-    ``reach``: up to which step along the direction no operation comes to a kink.
+def tangents(
+    graph: Replay, values: Arrays, direction: Arrays, reach: float
+) -> list[Array | None] | None:
+    """Differentiate every place along a direction. None where a kernel does not allow it.
+
+    A place that does not move has None. ``reach``: up to which step along the direction no
+    operation comes to a kink.
     """
     places: list[Any] = graph.run(values)
     moved: list[Any] = [d if d.any() else None for d in direction]
@@ -40,10 +46,25 @@ def tangents(graph: Replay, values: Arrays, direction: Arrays, reach: float) -> 
                 moved.append(_through(node, given, along, params, reach) if live else None)
     except (TypeError, ValueError, np.exceptions.ComplexWarning):
         return None
-    return [
-        np.zeros_like(y) if p < 0 or moved[p] is None else moved[p]
-        for y, (p, _) in zip(graph.results(places), graph.outputs, strict=True)
-    ]
+    return moved
+
+
+def of_results(graph: Replay, moved: list[Array | None]) -> list[Array]:
+    """Pick the tangents of the results."""
+    found = ((r, None if p < 0 else moved[p]) for p, r in graph.outputs)
+    return [np.zeros(r.shape) if t is None else t for r, t in found]
+
+
+def smooth_step(places: list[Array], moved: list[Array | None]) -> float:
+    """Return the step at which the first of the places changes by its own size (a sine turns)."""
+    fastest = 0.0
+    with np.errstate(all="ignore"):
+        for value, tangent in zip(places, moved, strict=True):
+            if tangent is not None and value.size:
+                size = np.max(np.abs(value), initial=0.0, where=np.isfinite(value))
+                speed = np.max(np.abs(tangent), initial=0.0, where=np.isfinite(tangent))
+                fastest = max(fastest, float(speed / size) if size else 0.0)
+    return 1 / fastest if fastest > FAST else np.inf
 
 
 def _through(

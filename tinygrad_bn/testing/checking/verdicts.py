@@ -14,6 +14,9 @@ from tinygrad_bn.source import Location
 
 GOOD = ("ok", "kink")
 
+STRUCTURE = ("adjoint", "linear", "form")
+"""Modes in which a claim is compared with other claims, not with differences."""
+
 LONGEST = 80
 """How many lines of a reproduction a report prints."""
 
@@ -174,9 +177,9 @@ class Report:
 
     @property
     def worst(self) -> float:
-        """The largest relative error among the smooth comparisons."""
-        smooth = (v for v in self.verdicts if v.kind in ("ok", "mismatch") and v.slopes is None)
-        return max((v.relative for v in smooth), default=0.0)
+        """The largest relative error among the smooth comparisons with differences."""
+        asked = (v for v in self.verdicts if v.kind in ("ok", "mismatch") and v.slopes is None)
+        return max((v.relative for v in asked if v.mode not in STRUCTURE), default=0.0)
 
     @property
     def excess(self) -> float:
