@@ -432,7 +432,7 @@ def _above(xp: Any, g: Array, out: Array, x: Array, lo: Array, hi: Array) -> Arr
 
 def _clip_margin(x: Array, lo: Array, hi: Array) -> Array:
     gaps = [np.abs(x - bound) for bound in (lo, hi) if bound is not None]
-    return np.minimum(*gaps) if len(gaps) == 2 else gaps[0] if gaps else np.inf
+    return np.stack(np.broadcast_arrays(*gaps)) if gaps else np.inf
 
 
 @elementwise(
@@ -482,7 +482,7 @@ def where(condition: Array, x: Array, y: Array, /) -> Array:
         lambda xp, g, out, x, y: g * xp.sign(x) * xp.copysign(xp.ones_like(x), y),
         flat,
     ),
-    margin=lambda x, y: np.minimum(np.abs(x), np.abs(y)),
+    margin=lambda x, y: np.stack(np.broadcast_arrays(np.abs(x), np.abs(y))),
     analytic=False,
 )
 def copysign(x: Array, y: Array, /) -> Array:

@@ -314,9 +314,15 @@ def _extreme_value(
 
 
 def _extreme_margin(x: Array, v: Array, *arrays: Array, index: Template) -> Array:
-    """Smallest gap among all old and new elements (a lower bound of the gap at each place)."""
-    everything = np.sort(np.concat([np.ravel(x), np.ravel(v)]))
-    return np.diff(everything).min(initial=np.inf)
+    """Gaps between neighbours in size among the old element and the new ones of each place."""
+    places = np.arange(x.size).reshape(x.shape)[join_index(index, arrays)]
+    source = np.broadcast_to(np.arange(np.size(v)).reshape(np.shape(v)), places.shape)
+    pairs = np.unique(np.stack([places.ravel(), source.ravel()]), axis=1)
+    written = np.unique(places)
+    where = np.concat([written, pairs[0]])
+    values = np.concat([np.ravel(x)[written], np.ravel(v)[pairs[1]]])
+    order = np.lexsort((values, where))
+    return np.diff(values[order])[np.diff(where[order]) == 0]
 
 
 _extreme = {

@@ -22,6 +22,9 @@ SMALLEST = {np.dtype(np.float64): 2.0**-36, np.dtype(np.longdouble): 2.0**-52}
 """The smallest step in each dtype: in long double, moving a float64 by it times a direction of
 ten bits is exact, and in float64 a number of half as many bits."""
 
+STEADY = 8
+"""So many equal ratios of quotients are no accident."""
+
 RESOLVED = 1e-9
 """A relative error after which a worse row ends the search."""
 
@@ -122,7 +125,7 @@ def _extrapolate(slope: Curve, noise: Any, steps: Iterator[float], power: int) -
             entry = min(row[1:])
             worse = worse + 1 if best and entry.error > 4 * min(best).error else 0
             best.append(entry)
-        if worse >= 3 and _resolved(min(best)):
+        if worse >= 3 and _resolved(_choose(best, diverges=False)):
             break
     return _choose(best, diverges=_grows(raw))
 
@@ -139,8 +142,8 @@ def _next_row(above: list[_Entry], first: Any, floor: Any, power: int) -> list[_
     return row
 
 
-def _resolved(entry: _Entry) -> bool:
-    return bool(entry.error <= RESOLVED * abs(entry.value) or entry.error <= 4 * entry.floor)
+def _resolved(found: Estimate) -> bool:
+    return bool(found.limited or found.error <= RESOLVED * abs(found.value))
 
 
 def _choose(best: list[_Entry], *, diverges: bool) -> Estimate:
@@ -153,6 +156,16 @@ def _choose(best: list[_Entry], *, diverges: bool) -> Estimate:
 
 
 def _grows(quotients: list[Any]) -> bool:
-    """Whether the last quotients grow at every halving of the step."""
-    last = quotients[-6:]
-    return len(last) == 6 and all(b > 1.3 * a > 0 for a, b in itertools.pairwise(last))
+    """Whether quotients grow by one and the same factor at many halvings of the step.
+
+    By 2 at a jump, by less where the slope is infinite; rounding may end it.
+    """
+    with np.errstate(all="ignore"):
+        ratios = [b / a if a else 0.0 for a, b in itertools.pairwise(quotients)]
+    steady = [1.3 < a < 2.1 and abs(b - a) < 0.1 * a for a, b in itertools.pairwise(ratios)]
+    run = 0
+    for same in steady:
+        run = run + 1 if same else 0
+        if run >= STEADY:
+            return True
+    return False

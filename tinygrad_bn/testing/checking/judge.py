@@ -30,7 +30,7 @@ CLOSER = 2.0**-20
 DEMANDED = (1e-5, 1e-10)
 """What a tolerance may be: relative to the derivative, or to the function. More is no check.
 
-Where kinks are so close that steps must be tiny, rounding is all that can be told of a derivative.
+Where kinks are so close that steps must be tiny, less can be told of a derivative.
 A function that casts to a narrower dtype has a derivative of its few digits only.
 """
 
@@ -106,9 +106,13 @@ class Question:
         return all(m in self._truth and np.isfinite(self._truth[m][0]) for m in modes)
 
     def adjoint(self, **labels: Any) -> Verdict:
-        """Compare ``<J'v, d>`` with ``<v, J d>``: equal but for rounding, at kinks too."""
+        """Compare ``<J'v, d>`` with ``<v, J d>``: equal but for rounding, at kinks too.
+
+        Rounding of what cancels on the way counts, which is of the size of the function.
+        """
         (reverse, one), (forward, two) = self.claim("reverse"), self.claim("forward")
-        kind = "ok" if abs(reverse - forward) <= one + two else "mismatch"
+        allowed = one + two + 8 * self.subject.unit * self.asked.size
+        kind = "ok" if abs(reverse - forward) <= allowed else "mismatch"
         return Verdict(
             kind,
             mode="adjoint",
@@ -116,7 +120,7 @@ class Question:
             numeric=float(forward),
             rounding=float(one),
             error=float(two),
-            tolerance=float(one + two),
+            tolerance=float(allowed),
             **labels,
         )
 
@@ -260,14 +264,14 @@ class Question:
         return bool(self._truth["noise"] > DROWNED * self._visible or self._truth["crowded"])
 
     def _resolves(self, tolerance: Any, value: Any) -> bool:
-        relative, absolute = max(DEMANDED[0], 64 * self.subject.unit), DEMANDED[1]
+        crowd = 2**10 * self.subject.eps / self._truth.get("start", 1.0)
+        relative, absolute = max(DEMANDED[0], 64 * self.subject.unit, crowd), DEMANDED[1]
         tolerance = float(tolerance)
         inherent = float(64 * (self.subject.unit * self._terms + self._underflow))
         seen = max(absolute * self.asked.scale, inherent)
         if tolerance <= max(relative * abs(float(value)), seen):
             return True
-        absolute = max(absolute, 2**10 * self.subject.eps / self._truth.get("start", 1.0))
-        seen = absolute * max(self.asked.scale, self.asked.size)
+        seen = max(absolute, crowd) * max(self.asked.scale, self.asked.size)
         return bool(tolerance <= seen or tolerance <= seen + 64 * self.subject.unit * self._largest)
 
     def _at_kink(

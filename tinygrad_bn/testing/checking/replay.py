@@ -230,7 +230,8 @@ def _side(
     first, *rest = gaps
     changes = [np.abs(gap - first) for gap in rest]
     most = np.maximum.reduce(changes)
-    if np.any((most > 0) & (np.maximum(first, most) <= ROUNDED * noise)):
+    lost = (most > 0) & (np.maximum(first, most) <= ROUNDED * noise)
+    if np.any(lost & (changes[-1] < 8 * changes[-3])):
         return [], 0.0
     rate, reach = np.zeros(np.shape(first), np.longdouble), math.inf
     for change, step, before in zip(changes, ladder[1:], ladder[:-1], strict=True):

@@ -62,6 +62,7 @@ def linear(one: Asked, two: Asked, directions: Arrays, names: Sequence[str]) -> 
             parts = [Question(asked, direction).claim("reverse") for asked in (one, two, both)]
             separate, together = parts[0][0] + parts[1][0], parts[2][0]
             tolerance = sum(spread for _, spread in parts)
+            tolerance += 8 * one.subject.unit * both.size
         if not np.isfinite(tolerance):
             continue
         yield Verdict(
