@@ -111,7 +111,7 @@ class Question:
         Rounding of what cancels on the way counts, which is of the size of the function.
         """
         (reverse, one), (forward, two) = self.claim("reverse"), self.claim("forward")
-        allowed = one + two + 8 * self.subject.unit * self.asked.size
+        allowed = one + two + 8 * self.subject.unit * max(self.asked.scale, self.asked.size)
         kind = "ok" if abs(reverse - forward) <= allowed else "mismatch"
         return Verdict(
             kind,

@@ -61,7 +61,7 @@ def linear(one: Asked, two: Asked, directions: Arrays, names: Sequence[str]) -> 
         with np.errstate(all="ignore"):
             parts = [Question(asked, direction).claim("reverse") for asked in (one, two, both)]
             separate, together = parts[0][0] + parts[1][0], parts[2][0]
-            tolerance = sum(spread for _, spread in parts)
+            tolerance = sum((spread for _, spread in parts), np.longdouble(0))
             tolerance += 8 * one.subject.unit * both.size
         if not np.isfinite(tolerance):
             continue
