@@ -92,7 +92,7 @@ def test_a_foreign_project_gets_failing_tests_with_shrunk_programs(project, tmp_
     assert "log10(error / allowed)" in said
 
 
-def test_without_hypothesis_the_fixture_is_there_and_the_header_says_so(project):
+def test_without_hypothesis_the_fixture_is_there_and_the_header_says_so(project, tmp_path):
     text = """
     import numpy as np
     import tinygrad_bn as tg
@@ -100,8 +100,10 @@ def test_without_hypothesis_the_fixture_is_there_and_the_header_says_so(project)
     def test_fixture(gradcheck):
         gradcheck(tg.exp, np.array([1.0, 2.0]))
     """
-    blocked = """sys.meta_path.insert(0, type("Blocked", (), {"find_spec": staticmethod(
-        lambda name, *more: exec("raise ImportError(name)") if name == "hypothesis" else None)}))"""
+    fake = tmp_path / "blocked" / "hypothesis"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").write_text("raise ImportError('not here')\n")
+    blocked = f"sys.path.insert(0, {str(fake.parent)!r})"
     status, said = project(text, "-p", "no:hypothesispytest", before=blocked)
     assert status == 0, said
     assert "gradients: Hypothesis is not installed; check_gradients alone" in said

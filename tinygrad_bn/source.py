@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from types import CodeType, FrameType
 from typing import NamedTuple
@@ -21,10 +22,13 @@ class Location(NamedTuple):
 
 
 class _Internal(dict[str, bool]):
-    """Whether a file belongs to this package; each file name is looked at once."""
+    """Whether a file belongs to this package, or to what it calls itself through (functools).
+
+    Each file name is looked at once.
+    """
 
     def __missing__(self, filename: str) -> bool:
-        self[filename] = inside = filename.startswith(PACKAGE)
+        self[filename] = inside = filename.startswith(PACKAGE) or filename == functools.__file__
         return inside
 
 

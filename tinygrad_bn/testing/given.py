@@ -30,7 +30,7 @@ except ImportError as error:
 PHASES = [p for p in Phase if p is not Phase.explain]
 """Which lines of the framework run only in failing examples explains nothing, and takes long."""
 
-SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 PROFILES: dict[str, dict[str, Any]] = {
     "ci": {"derandomize": True, "max_examples": 50, "suppress_health_check": SLOW},
     "dev": {"max_examples": 50, "suppress_health_check": SLOW},
@@ -149,7 +149,11 @@ def search(
         _settle(seen[-1])
 
     quiet = settings(
-        profile("dev"), max_examples=examples, database=None, report_multiple_bugs=False
+        profile("dev"),
+        max_examples=examples,
+        database=None,
+        report_multiple_bugs=False,
+        suppress_health_check=[*SLOW, HealthCheck.filter_too_much],
     )
     run = quiet(hypothesis.given(**strategies, gradcheck_seed=SEEDS)(check))
     try:

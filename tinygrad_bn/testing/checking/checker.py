@@ -196,7 +196,7 @@ class _Check:
         formless = any(v.kind == "mismatch" for v in hopeless)
         if not formless or not isinstance(self.subject, Recorded):
             return ""
-        return first_wrong(self.subject.traced(self.subject.values).nodes, self._rng())
+        return first_wrong(self.subject.graph.nodes, self._rng())
 
     def _rng(self, *salt: int) -> np.random.Generator:
         return np.random.default_rng([self.plan.seed, *salt] if salt else self.plan.seed)

@@ -32,7 +32,7 @@ SAMPLES = 48
 
 def find_culprit(subject: Recorded, v: Arrays, rng: np.random.Generator) -> str:
     """Say what makes a gradient wrong: a rule, a cut or a sweep, or a value that was read."""
-    found = first_wrong(subject.traced(subject.values).nodes, rng)
+    found = first_wrong(subject.graph.nodes, rng)
     if found:
         return found
     if not subject.faithful:
@@ -202,14 +202,14 @@ class _Swept:
     def cotangent(self, place: int, dtype: Any) -> Array:
         """Return the cotangent of a place; zeros where none arrives."""
         graph, _, found = self.graph(dtype)
-        return np.asarray(found[(*graph.trace.inputs, *graph.nodes)[place]])
+        return np.asarray(found[graph.places[place]])
 
 
 def _first_wrong_cotangent(subject: Recorded, v: Arrays, rng: np.random.Generator) -> str:
     """Follow the sweep from the results to the arguments, to its first wrong cotangent."""
     swept = _Swept(subject, v)
     graph, places, found = swept.graph(np.float64)
-    everything = (*graph.trace.inputs, *graph.nodes)
+    everything = graph.places
     for place in reversed(range(len(everything))):
         if everything[place] not in found:
             continue
@@ -217,7 +217,7 @@ def _first_wrong_cotangent(subject: Recorded, v: Arrays, rng: np.random.Generato
         direction = [direction_for(places[place], rng)]
         verdict = Question(Asked(tail, v), direction).judge("reverse")
         if _is_wrong(verdict) and verdict.slopes is None:
-            return _say(everything, place, verdict)
+            return _say(subject.graph.places, place, verdict)
     return ""
 
 

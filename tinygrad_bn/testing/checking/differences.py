@@ -156,16 +156,16 @@ def _choose(best: list[_Entry], *, diverges: bool) -> Estimate:
 
 
 def _grows(quotients: list[Any]) -> bool:
-    """Whether quotients grow by one and the same factor at many halvings of the step.
+    """Whether quotients grow by one and the same factor at many halvings of the step, and stay so.
 
-    By 2 at a jump, by less where the slope is infinite; rounding may end it.
+    By 2 at a jump, by less where the slope is infinite. Rounding may end it, but where quotients
+    settle afterwards the slope is finite: the first steps were too long.
     """
     with np.errstate(all="ignore"):
         ratios = [b / a if a else 0.0 for a, b in itertools.pairwise(quotients)]
-    steady = [1.3 < a < 2.1 and abs(b - a) < 0.1 * a for a, b in itertools.pairwise(ratios)]
-    run = 0
-    for same in steady:
-        run = run + 1 if same else 0
-        if run >= STEADY:
-            return True
-    return False
+    run, grows = 0, False
+    for a, b in itertools.pairwise(ratios):
+        run = run + 1 if 1.3 < a < 2.1 and abs(b - a) < 0.1 * a else 0
+        settles = abs(a - 1) < 0.1 and abs(b - 1) < 0.1
+        grows = run >= STEADY or (grows and not settles)
+    return grows

@@ -46,7 +46,8 @@ class Replay:
     def __init__(self, recorded: Trace) -> None:
         self.trace = recorded
         self.nodes = recorded.nodes
-        self._place = {x: i for i, x in enumerate((*recorded.inputs, *self.nodes))}
+        self.places = (*recorded.inputs, *self.nodes)
+        self._place = {x: i for i, x in enumerate(self.places)}
         self.steps = [
             [
                 (i, self._place.get(x, -1) if isinstance(x, Tensor) else -1)

@@ -26,7 +26,7 @@ def reproduce_recorded(question: Question, position: int, names: Sequence[str]) 
     subject = question.subject
     if not isinstance(subject, Recorded):
         return "", ""
-    recorded = subject.traced(subject.values)
+    recorded = subject.graph.trace
     recorded = Trace("f", recorded.inputs, recorded.outputs)
     for x, name in zip(recorded.inputs, names, strict=True):
         x.name = name
