@@ -1,9 +1,11 @@
 """The demos run, and what they print is true."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 DEMOS = Path(__file__).resolve().parent.parent / "demos"
@@ -30,6 +32,31 @@ def test_digits_are_learned_sooner_with_batch_norm(tmp_path, capsys):
     for picture in ("curves", "graph", "graph_backward"):
         for suffix in ("svg", "png"):
             assert (tmp_path / f"{picture}.{suffix}").stat().st_size > 1000
+
+
+def test_a_bug_that_a_fixed_tolerance_passes_is_found_and_shrunk(tmp_path, capsys):
+    numbers = load("02_check_gradients").main(["--fast", "--out", str(tmp_path), "--seed", "0"])
+    printed = capsys.readouterr().out
+    assert numbers["share passed by the recipe"] == 1.0
+    assert not numbers["recipe passes equal samples"]
+    assert 1e-6 < numbers["worst relative error of the bug"] < 1e-3
+    assert numbers["found"]
+    point = re.search(r"check_rule\(forward, backward, (.*), seed=\d+\)", numbers["example"])[1]
+    x, gamma, beta = eval(f"[{point}]", {"np": np})  # noqa: S307  (what our own report prints)
+    assert np.ptp(x, axis=0).min() == 0  # a feature without variance: there the bug is worst
+    assert np.count_nonzero(gamma) == 1
+    assert not beta.any()
+    assert numbers.get("found in torch", True)
+    assert numbers["mended"]
+    # Cancellation may take some digits of a derivative; the tolerance of the check takes none.
+    assert numbers["worst relative error when mended"] < 1e-5
+    assert numbers["error bar, float64"] < numbers["best difference"] < numbers["bug"] < 1e-4
+    assert numbers["culprit"].startswith("first wrong rule: sqrt(")
+    assert numbers["culprit"] in printed
+    for picture in ("steps", "culprit"):
+        for suffix in ("svg", "png"):
+            assert (tmp_path / f"{picture}.{suffix}").stat().st_size > 1000
+    assert (tmp_path / "culprit.svg").read_text(encoding="utf-8").count('"#c0392b"') == 1
 
 
 @pytest.mark.parametrize("demo", sorted(p.stem for p in DEMOS.glob("*.py")))

@@ -6,6 +6,7 @@ import pytest
 
 import tinygrad_bn as tg
 from tinygrad_bn.errors import ShapeError
+from tinygrad_bn.testing import check_gradients
 
 rng = np.random.default_rng(20)
 
@@ -41,16 +42,12 @@ def test_the_hessian_of_batch_norm_agrees_with_differences_and_a_detached_mean_d
         var = tg.mean((x - tg.stop_gradient(mean)) ** 2, axis=0, keepdims=True)
         return (w * ((x - mean) / tg.sqrt(var + 1e-5)) ** 3).sum()
 
-    h = 1e-4
-    slope = tg.grad(loss)
-    steps = [(slope(x + k * h * v) - slope(x - k * h * v)).data / (2 * k * h) for k in (1, 2)]
-    truth = (4 * steps[0] - steps[1]) / 3
-    scale = np.abs(truth).max()
-    # The error of the extrapolated difference: h^4 of truncation and eps/h of rounding.
-    bound = 1e3 * (h**4 + np.finfo(float).eps / h) * scale
-    assert np.abs(tg.hvp(loss, (x,), (v,)).data - truth).max() < bound
-    np.testing.assert_allclose(slope(x).data, tg.grad(detached)(x).data, atol=1e-12 * scale)
-    assert np.abs(tg.hvp(detached, (x,), (v,)).data - truth).max() > 1e-2 * scale
+    check_gradients(loss, x, order=2).raise_if_wrong()
+    assert check_gradients(detached, x, order=1).ok
+    wrong = [v for v in check_gradients(detached, x, order=2).verdicts if v.kind == "mismatch"]
+    assert {v.order for v in wrong} == {2}
+    right, found = (tg.hvp(f, (x,), (v,)).data for f in (loss, detached))
+    assert np.abs(found - right).max() > 1e-2 * np.abs(right).max()
 
 
 @pytest.mark.parametrize("gap", [5, 10, 20, 40, 80])

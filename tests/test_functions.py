@@ -10,6 +10,10 @@ from hypothesis import given, strategies as st
 
 import tinygrad_bn as tg
 from tinygrad_bn.errors import BoundsError, DTypeError, GradientError, ShapeError
+from tinygrad_bn.graph.containers import flatten
+from tinygrad_bn.testing import given_gradients, strategies
+from tinygrad_bn.testing.generators.choices import Seeded
+from tinygrad_bn.testing.generators.compositions import NAMES, draw_composition
 
 LONG = np.longdouble
 eps = np.finfo(float).eps
@@ -438,95 +442,47 @@ def test_convolution_refuses_what_does_not_fit():
 
 # every composition -------------------------------------------------------------------------------
 
-x34, x2345 = data(3, 4), data(2, 4, 5, 6)
-w_conv, labels = data(2, 2, 2, 3), np.array([0, 3, 1])
-COMPOSITIONS = {
-    "mean": lambda x: tg.mean(x, axis=0),
-    "var": lambda x: tg.var(x, axis=0, correction=1),
-    "std": lambda x: tg.std(x, axis=(0, 1)),
-    "moments": lambda x: tg.moments(x, axis=1),
-    "standardize": lambda x: tg.standardize(x, axis=0),
-    "softmax": tg.softmax,
-    "softmin": tg.softmin,
-    "log_softmax": tg.log_softmax,
-    "logsumexp": lambda x: tg.logsumexp(x, axis=0),
-    "sparsemax": tg.sparsemax,
-    "gumbel_softmax": lambda x: tg.gumbel_softmax(x, rng=np.random.default_rng(0)),
-    "relu": tg.relu,
-    "leaky_relu": tg.leaky_relu,
-    "elu": tg.elu,
-    "softplus": tg.softplus,
-    "sigmoid": tg.sigmoid,
-    "log_sigmoid": tg.log_sigmoid,
-    "softsign": tg.softsign,
-    "gelu": tg.gelu,
-    "silu": tg.silu,
-    "dropout": lambda x: tg.dropout(x, rate=0.5, rng=np.random.default_rng(0)),
-    "cross_entropy": lambda x: tg.cross_entropy(x, labels),
-    "cross_entropy (soft)": lambda x: tg.cross_entropy(x, np.full((3, 4), 0.25)),
-    "cross_entropy (all options)": lambda x: tg.cross_entropy(
-        x, labels, weight=np.array([0.5, 1, 2, 1]), ignore_index=3, label_smoothing=0.1
-    ),
-    "binary_cross_entropy": lambda x: tg.binary_cross_entropy(x, np.full((3, 4), 0.3)),
-    "nll_loss": lambda x: tg.nll_loss(x, labels),
-    "mse_loss": lambda x: tg.mse_loss(x, np.ones((3, 4))),
-    "batch_norm": lambda x: tg.batch_norm(x, np.arange(1.0, 5), np.ones(4)),
-    "batch_norm (stats)": lambda x: tg.batch_norm(x, stats=(np.ones(4), np.ones(4))),
-    "layer_norm": lambda x: tg.layer_norm(x, np.arange(1.0, 5), np.ones(4)),
-    "rms_norm": lambda x: tg.rms_norm(x, np.arange(1.0, 5)),
-    "group_norm": lambda x: tg.group_norm(x, groups=2),
-    "diff": lambda x: tg.diff(x, n=2, append=np.ones((3, 1))),
-    "pad": lambda x: tg.pad(x, ((1, 0), (0, 2)), mode="reflect"),
-    "meshgrid": lambda x: tg.meshgrid(x[0], x[:, 0]),
-    "unstack": lambda x: tg.unstack(x, axis=1),
-}
-IMAGES = {
-    "instance_norm": tg.instance_norm,
-    "conv2d": lambda x: tg.conv2d(x, w_conv, stride=2, padding=1, groups=2),
-    "max_pool2d": lambda x: tg.max_pool2d(x, 2),
-    "avg_pool2d": lambda x: tg.avg_pool2d(x, (2, 3), stride=1),
-    "batch_norm (images)": lambda x: tg.batch_norm(x, np.ones(4), axis=(0, 2, 3)),
-}
-CASES = [(n, f, x34) for n, f in COMPOSITIONS.items()]
-CASES += [(n, f, x2345) for n, f in IMAGES.items()]
+KINDS = st.sampled_from(["generic", "ties", "constant", "mixed"])
 
 
-@pytest.mark.parametrize(("name", "function", "x"), CASES, ids=[c[0] for c in CASES])
-def test_every_composition_is_right_to_the_second_order(name, function, x):
-    tg.testing.check_gradients(function, x, order=2, seed=1).raise_if_wrong()
+@pytest.mark.parametrize("name", NAMES)
+def test_every_composition_is_right_to_the_second_order(name):
+    @given_gradients(strategies.compositions(name, kind=KINDS), order=2, directions=1, examples=8)
+    def drawn(case):
+        return case.function(*case.arguments)
+
+    drawn()
 
 
-@pytest.mark.parametrize(("name", "function", "x"), CASES, ids=[c[0] for c in CASES])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_every_composition_keeps_the_dtype(name, function, x, dtype):
-    leaf = tg.Tensor(x, dtype=dtype, requires_grad=True)
-    result = function(leaf)
-    results = list(result) if isinstance(result, list | tuple) else [result]
-    if name not in {
-        "cross_entropy (soft)",
-        "batch_norm",
-        "batch_norm (stats)",
-        "layer_norm",
-        "rms_norm",
-        "diff",
-        "binary_cross_entropy",
-        "mse_loss",
-        "conv2d",
-        "batch_norm (images)",
-    }:  # their other operands are float64 here
-        assert {r.dtype for r in results} == {np.dtype(dtype)}
-    sum((r.sum() for r in results), start=0.0).backward()
-    assert leaf.grad.dtype == dtype
-    assert leaf.grad.shape == x.shape
+@pytest.mark.parametrize("name", NAMES)
+def test_every_composition_keeps_the_dtype(name, dtype):
+    for seed in range(4):
+        choices = Seeded(np.random.default_rng(seed))
+        case = draw_composition(choices, name, dtype=dtype)
+        leaves = [tg.Tensor(x, requires_grad=True) for x in case.arguments]
+        results = flatten(case.function(*leaves))[0]
+        asked = case.function.keywords.get("dtype", dtype)
+        assert {r.dtype for r in results} == {np.dtype(asked)}
+        if not any(r.requires_grad for r in results):
+            assert name == "hardmax"
+            continue
+        sum((r.sum() for r in results), start=0.0).backward()
+        for leaf, x in zip(leaves, case.arguments, strict=True):
+            assert leaf.grad is None or (leaf.grad.dtype, leaf.grad.shape) == (dtype, x.shape)
 
 
-THIN = {"diff", "pad", "meshgrid", "unstack"}
-"""Thin forms of one primitive: they open no scope."""
+THIN = {
+    *("asarray", "broadcast_arrays", "diff", "einsum", "full", "full_like", "meshgrid"),
+    *("pad", "unstack"),
+}
+"""Thin forms of primitives: they open no scope."""
 
 
-@pytest.mark.parametrize("name", [n for n in COMPOSITIONS if " " not in n and n not in THIN])
+@pytest.mark.parametrize("name", sorted(set(NAMES) - THIN))
 def test_every_composition_is_one_scope_at_depth_0(name):
-    nodes = tg.trace(COMPOSITIONS[name], x34).nodes
+    case = draw_composition(Seeded(np.random.default_rng(0)), name)
+    nodes = tg.trace(case.function, *case.arguments).nodes
     outermost = {node.scope.path[0] for node in nodes if node.scope is not None}
     assert [scope.name for scope in outermost] == [name]
 

@@ -81,17 +81,21 @@ def given_gradients(
     modes: Sequence[str] = MODES,
     directions: int = 2,
     adapter: Callable[[Callable[..., Any]], Pair] | None = None,
+    examples: int | None = None,
     **named: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Make a test of a function: its gradients are right wherever the strategies lead.
 
     ``drawn`` and ``named``: Hypothesis strategies for the leading parameters, or for parameters
-    by name; parameters without one are pytest's fixtures. The function returns what is to be
-    differentiated, as in ``check_gradients``, whose ``order``, ``modes`` and ``directions`` these
-    are. With ``adapter`` (``adapters.from_torch`` and the like) it is a function of another
-    framework. An example at which the function is not finite, or at which nothing can be told,
-    is rejected, and does not count; a wrong gradient fails the test, with the report at the
-    smallest example. The search climbs towards larger errors (``hypothesis.target``).
+    by name; parameters without one are pytest's fixtures, the same at every point. The function
+    returns what is to be differentiated, as in ``check_gradients``, whose ``order``, ``modes``
+    and ``directions`` these are. ``examples``: how many points to try, else as many as the
+    profile says. With ``adapter`` (``adapters.from_torch`` and the like) it is a function of
+    another framework. A point at which the function is not finite, or at which nothing can be
+    told, is rejected, and does not count; a wrong gradient fails the test, with the report at the
+    smallest point. The search climbs towards larger errors (``hypothesis.target``).
+
+    Raises ShapeError where strategies and parameters do not fit.
 
     >>> from tinygrad_bn import tanh
     >>> from tinygrad_bn.testing import strategies
@@ -114,7 +118,8 @@ def given_gradients(
             _settle(ask.report(moved, point, seed), _place(function))
 
         _look_like(check, function)
-        return profile()(hypothesis.given(**strategies, gradcheck_seed=SEEDS)(check))
+        chosen = profile() if examples is None else settings(profile(), max_examples=examples)
+        return chosen(hypothesis.given(**strategies, gradcheck_seed=SEEDS)(check))
 
     return decorate
 

@@ -46,7 +46,7 @@ def alone(values: Arrays, position: int, step: npt.NDArray[Any]) -> Arrays:
 
 def beside(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
     """Move every finite element by about a hundredth of its size: off any kink."""
-    fine = 1 + rng.integers(0, 2**16, x.shape) / 2**16
+    fine = 1 + rng.random(x.shape)
     return np.asarray(x + direction_for(x, rng) * fine / 128)
 
 
