@@ -22,7 +22,7 @@ SMALLEST = {np.dtype(np.float64): 2.0**-36, np.dtype(np.longdouble): 2.0**-52}
 """The smallest step in each dtype: in long double, moving a float64 by it times a direction of
 ten bits is exact, and in float64 a number of half as many bits."""
 
-STEADY = 8
+STEADY = 5
 """So many equal ratios of quotients are no accident."""
 
 RESOLVED = 1e-9

@@ -142,7 +142,7 @@ class Question:
         rounded = 8 * subject.unit * self._terms + 8 * self._underflow
         if subject.narrowest == np.float64:
             return rounded
-        return rounded + subject.narrow_rounding(self.asked.v, self.direction, subject.narrowest)
+        return rounded + subject.narrow_rounding(self.asked.v, self.direction)
 
     @cached_property
     def _underflow(self) -> np.longdouble:

@@ -21,6 +21,8 @@ def rounding_bound(
 ) -> float:
     """Bound, to first order, the error of ``<J'v, d>`` when it is computed in ``dtype``.
 
+    Without one, each operation counts in its own dtype.
+
     The computation of the gradient is itself recorded and swept: what a relative error of one
     rounding unit in every operand and result would move the answer, all in the same direction.
     A sum of n terms may lose as a random walk of n steps does.
@@ -42,7 +44,7 @@ def rounding_bound(
 
 def _moved(node: Tensor, g: Any, dtype: Any) -> float:
     """Say how far rounding in one operation moves the answer, ``g`` being its adjoint."""
-    limits = np.finfo(dtype)
+    limits = np.finfo(dtype or node.dtype)
     units = float(limits.eps) * total(g * node._data)
     units += float(limits.smallest_subnormal) * total(g)
     for i in node.wrt:

@@ -239,8 +239,8 @@ class Recorded(Subject):
         graph = self.graph if self.faithful else Replay(self.traced(values))
         return list(graph.margins(graph.run(values)))
 
-    def narrow_rounding(self, v: Arrays, direction: Arrays, dtype: Any) -> float:
-        """Bound what rounding in a narrow dtype does to a gradient along a direction."""
+    def narrow_rounding(self, v: Arrays, direction: Arrays, dtype: Any = None) -> float:
+        """Bound what rounding does to a gradient: in a dtype, or in those of its operations."""
         return rounding_bound(self.function, self.values, v, direction, dtype)
 
     def magnitude(self, v: Arrays) -> float:

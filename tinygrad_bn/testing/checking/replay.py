@@ -22,10 +22,13 @@ ROUNDED = 2.0**6
 """How many rounding units of the operands a change must exceed to be one."""
 
 LADDERS = {
-    np.dtype(np.float64): tuple(2.0**-k for k in (44, 38, 32, 26, 20, 14, 8, 3)),
-    np.dtype(np.longdouble): tuple(2.0**-k for k in (56, 50, 44, 38, 32, 26, 20, 14, 8, 3)),
+    np.dtype(np.float64): tuple(2.0**-k for k in (42, 37, 32, 26, 20, 14, 8, 3)),
+    np.dtype(np.longdouble): tuple(2.0**-k for k in (52, 47, 42, 37, 32, 26, 20, 14, 8, 3)),
 }
-"""The steps at which distances to kinks are looked at, in each dtype that a point moves in."""
+"""The steps at which distances to kinks are looked at, in each dtype that a point moves in.
+
+At the smallest, moving a number by it times a direction of ten bits still keeps all of these.
+"""
 
 
 class Margin(NamedTuple):

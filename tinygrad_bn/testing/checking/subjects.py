@@ -120,7 +120,7 @@ class Subject(abc.ABC):
         """Say which kink, if any, is so near that rounding in a dtype decides the side."""
         return ""
 
-    def narrow_rounding(self, v: Arrays, direction: Arrays, dtype: Any) -> float:  # noqa: ARG002  (as above)
+    def narrow_rounding(self, v: Arrays, direction: Arrays, dtype: Any = None) -> float:  # noqa: ARG002  (as above)
         """Bound what rounding in a narrow dtype does to a gradient along a direction."""
         return 0.0
 
