@@ -20,8 +20,8 @@ TRUTHS: list[Case] = [((np.array([True, False]), np.array([[True], [False]])), {
 
 
 def _to_integer(x: Array) -> Array:
-    """Distance to the nearest integer."""
-    return np.abs(x - np.round(x))
+    """Distance to the nearest integer; NaN where numbers are too large to have a fraction."""
+    return np.where(np.spacing(np.abs(x)) < 0.5, np.abs(x - np.round(x)), np.nan)
 
 
 def _to_multiple(x: Array, y: Array) -> Array:

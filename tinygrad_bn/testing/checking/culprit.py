@@ -225,13 +225,20 @@ def _say(everything: Sequence[Tensor], place: int, verdict: Verdict) -> str:
     """Name the place, and all that uses its value."""
     node = everything[place]
     uses = [n for n in everything if n.op is not None and any(x is node for x in n.inputs)]
-    said = ", ".join(dict.fromkeys(f"{n.op.name} at {n.where}" for n in uses))
     argument = f"the argument {node.name or ''}".rstrip()
     what = argument if node.op is None else f"{node.op.name} at {node.where}"
+    cut = _listed(n for n in uses if not n.op.differentiable)
+    back = _listed(n for n in uses if n.op.differentiable)
+    said = [f"the sweep loses or miscounts what comes back from {back}"] if back else []
+    said += [f"nothing comes back from {cut}"] if cut else []
     return (
         f"the first wrong cotangent is that of {what} (claimed {verdict.claimed:.12g}, differences "
-        f"give {verdict.numeric:.12g}): the sweep loses or miscounts what comes back from {said}"
+        f"give {verdict.numeric:.12g}): {', or '.join(said)}"
     )
+
+
+def _listed(nodes: Iterable[Tensor]) -> str:
+    return ", ".join(dict.fromkeys(f"{n.op.name} at {n.where}" for n in nodes))
 
 
 # elements ---------------------------------------------------------------------------------------

@@ -230,8 +230,13 @@ def _leaves_zero(here: Margin, there: Sequence[Margin]) -> bool:
 def _side(
     gaps: Sequence[Array], ladder: Sequence[float], noise: Array
 ) -> tuple[list[float], float]:
-    """Say at which steps to one side distances reach zero, and up to which they change evenly."""
+    """Say at which steps to one side distances reach zero, and up to which they change evenly.
+
+    A distance that is NaN is lost in rounding.
+    """
     first, *rest = gaps
+    if np.any(np.isnan(first)):
+        return [], 0.0
     changes = [np.abs(gap - first) for gap in rest]
     most = np.maximum.reduce(changes)
     lost = (most > 0) & (np.maximum(first, most) <= ROUNDED * noise)
