@@ -209,8 +209,8 @@ def draw_steps(found: Study, path: Path) -> None:
     write("the recipe's step", (STEP, 3e-18), (5, 0), color="#66717d")
     bars = {dtype: float(estimate.error) for dtype, estimate in found.estimates.items()}
     levels = [
-        ("what the recipe allows", ATOL + RTOL * abs(found.truth), "#66717d", 0.5),
-        ("the bug", found.bug, "#c0392b", 0.5),
+        ("what the recipe allows", ATOL + RTOL * abs(found.truth), "#66717d", 0.4),
+        ("the bug", found.bug, "#c0392b", 0.4),
         *((f"the checker's error bar, {d}", bar, "#28804a", 0.01) for d, bar in bars.items()),
     ]
     for label, level, colour, place in levels:

@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "testing-gradients.md"
 PICTURES = ROOT / "docs" / "pictures"
 REWRITE = os.environ.get("TINYGRAD_BN_REWRITE_GOLDEN")
+HINT = "If that is right, write it anew with TINYGRAD_BN_REWRITE_GOLDEN=1."
 NUMBER = re.compile(r"(?<![\w.])-?(?:\d+\.?\d*(?:e[-+]?\d+)?|inf|nan)(?![\w.]*\w)")
 
 
@@ -104,11 +105,11 @@ def test_the_page_prints_the_reports_that_it_shows(page):
     found, _ = page
     assert len(found) == len(blocks("output")) > 4
     for stated, printed in found:
-        assert stated, "an empty report: write it with TINYGRAD_BN_REWRITE_GOLDEN=1"
+        assert stated, HINT
         lines = list(zip(stated.splitlines(), printed.splitlines(), strict=EXTENDED))
         # without long double other error bars choose another worst direction
         for a, b in lines if EXTENDED else lines[:1]:
-            assert same(a, b), f"{PAGE.name} states\n{a}\nand prints\n{b}"
+            assert same(a, b), f"{PAGE.name} states\n{a}\nand prints\n{b}\n{HINT}"
 
 
 def test_a_line_with_other_digits_is_another_line():
@@ -133,7 +134,7 @@ def test_the_pictures_are_what_the_page_draws(page):
         kept = PICTURES / path.name
         if REWRITE:
             kept.write_bytes(path.read_bytes())
-        assert kept.read_bytes() == path.read_bytes(), path.name
+        assert kept.read_bytes() == path.read_bytes(), f"{path.name}: {HINT}"
 
 
 def steps_of_the_demo(demo, folder):
@@ -154,7 +155,7 @@ def test_the_picture_of_steps_is_what_the_demo_draws(tmp_path):
     if REWRITE:
         path.write_text(drawn + mark, encoding="utf-8")
     kept = path.read_text(encoding="utf-8")
-    assert kept.endswith(mark), "steps.svg is older than the demo: TINYGRAD_BN_REWRITE_GOLDEN=1"
+    assert kept.endswith(mark), f"steps.svg is older than the demo. {HINT}"
     words = re.compile(r"<text[^>]*>([^<]+)</text>")
     assert words.findall(drawn) == words.findall(kept)
 
@@ -176,7 +177,7 @@ def compare_section(name, wanted):
     if REWRITE:
         start, end = section(name).span(1)
         PAGE.write_text(text()[:start] + wanted + text()[end:], encoding="utf-8")
-    assert section(name).group(1) == wanted, f"{name}: write it with TINYGRAD_BN_REWRITE_GOLDEN=1"
+    assert section(name).group(1) == wanted, HINT
 
 
 def what_a_report_says(culprit):
