@@ -107,6 +107,11 @@ class Trace:
         return {op: _fresh(op.name, "rule", taken) for op in bound}
 
     @property
+    def bound(self) -> list[str]:
+        """The names that the program's text leaves open: kernels without a text of their own."""
+        return sorted(set(self._bound.values()))
+
+    @property
     def _title(self) -> str:
         """The name of the program's function."""
         return _fresh(self.name, "f", self._called())

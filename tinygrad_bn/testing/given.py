@@ -112,6 +112,7 @@ def given_gradients(
 
         def check(**keywords: Any) -> None:
             """Check at one drawn example."""
+            __tracebackhide__ = True
             seed = Session.seed + keywords.pop("gradcheck_seed")
             point = [keywords.pop(name) for name in strategies]
             moved = _of_the_drawn(function, list(strategies), keywords)
@@ -145,12 +146,18 @@ def search(
     True
     """
     ask = _Asking(adapter, order, MODES, 2)
+
+    def called(*point: Any) -> Any:
+        """Call it by position, under the given names."""
+        return function(*point)
+
+    named = _with_parameters(called, function, list(shapes))
     strategies = {name: arrays(shape, **(values or {})) for name, shape in shapes.items()}
     seen: list[Report] = []
 
     def check(gradcheck_seed: int, **point: Any) -> None:
         """Check at one point, and remember."""
-        seen.append(ask.report(function, [point[name] for name in shapes], seed + gradcheck_seed))
+        seen.append(ask.report(named, [point[name] for name in shapes], seed + gradcheck_seed))
         _settle(seen[-1])
 
     quiet = settings(
@@ -212,11 +219,18 @@ def _of_the_drawn(
         """Call it with the fixtures as they are."""
         return function(**dict(zip(names, point, strict=True)), **fixtures)
 
-    _look_like(moved, function)
-    moved.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names]
-    )
-    return moved
+    return _with_parameters(moved, function, names)
+
+
+def _with_parameters(
+    wrapper: Callable[..., Any], function: Callable[..., Any], names: Sequence[str]
+) -> Callable[..., Any]:
+    """Give a function the name of another one, and parameters of these names."""
+    wrapper.__name__ = name_of(function)
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, kind) for name in names]
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return wrapper
 
 
 def _look_like(wrapper: Callable[..., Any], function: Callable[..., Any]) -> None:
@@ -231,6 +245,7 @@ def _look_like(wrapper: Callable[..., Any], function: Callable[..., Any]) -> Non
 
 def _settle(report: Report, where: Location | None = None) -> None:
     """Let the search climb; reject an example that tells nothing, raise for a wrong one."""
+    __tracebackhide__ = True
     excess = report.excess
     climb = math.log10(excess) if 0 < excess < math.inf else LEAST if excess == 0 else -LEAST
     hypothesis.target(max(LEAST, climb), label="log10(error / allowed)")

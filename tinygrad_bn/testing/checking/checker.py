@@ -93,9 +93,7 @@ def check_rule(
     """
     _refuse("check_rule", ("reverse",), 1, directions)
     subject = Foreign(value, vjp, arguments)
-    labels = argument_names(value, len(arguments))
-    names = [labels[i] for i in subject.chosen]
-    plan = Plan(name_of(value), names, ("reverse",), 1, directions, seed)
+    plan = Plan(name_of(value), subject.names, ("reverse",), 1, directions, seed)
     return _Check(subject, subject.given, plan).report()
 
 

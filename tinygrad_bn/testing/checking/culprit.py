@@ -41,7 +41,9 @@ def find_culprit(subject: Recorded, v: Arrays, rng: np.random.Generator) -> str:
             "another graph: a value is read (item(), float(), np.asarray) and became a constant"
         )
     found = _first_wrong_cotangent(subject, v, rng)
-    return f"every rule is right at its own operands; {found}" if found else ""
+    cuts = _listed(n for n in subject.graph.nodes if n.op.name == "stop_gradient")
+    cuts = f" ({cuts})" if cuts and cuts not in found else ""
+    return f"every rule is right at its own operands; {found}{cuts}" if found else ""
 
 
 # rules ------------------------------------------------------------------------------------------

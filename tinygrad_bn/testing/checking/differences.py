@@ -22,6 +22,9 @@ SMALLEST = {np.dtype(np.float64): 2.0**-36, np.dtype(np.longdouble): 2.0**-52}
 """The smallest step in each dtype: in long double, moving a float64 by it times a direction of
 ten bits is exact, and in float64 a number of half as many bits."""
 
+WIDER = (2.0**-32, 2.0**-26, 2.0**-20)
+"""Spacings at which a staircase of float32 or float16 shows."""
+
 STEADY = 5
 """So many equal ratios of quotients are no accident."""
 
@@ -54,22 +57,39 @@ class _Entry(NamedTuple):
     floor: np.longdouble
 
 
-def noise_of(curve: Curve, dtype: Any, least: float, reach: float = 1.0) -> np.longdouble:
+def noise_of(
+    curve: Curve, dtype: Any, least: float, reach: float = 1.0, *, blind: bool = False
+) -> np.longdouble:
     """Measure the rounding noise of a function near 0, on one side (a kink is not noise).
 
     A difference table over seven points 2^24 rounding units apart: in the high orders nothing is
     left of a smooth function but its noise (Moré and Wild 2011); where they still decay, the
     points are too far apart. ``dtype``: in which it computes; ``least``: its noise at any rate;
-    ``reach``: up to which step there is no kink.
+    ``reach``: up to which step there is no kink. ``blind``: nothing is known of what the function
+    does inside. It may round to few digits, and be a staircase: flat over the points of the
+    table, noisy over those of wider ones, which are looked at, too.
     """
+    finest = 2.0**24 * float(np.finfo(dtype).eps)
     noise = np.longdouble(0)
-    for bits in (24, 16):
-        table = _table(curve, min(2.0**bits * float(np.finfo(dtype).eps), reach / 8))
-        spreads = [_spread(table, order) for order in (4, 5, 6)]
+    for step in (finest, finest / 2**8):
+        spreads = _spreads(curve, min(step, reach / 8))
         noise = max(spreads)
-        if not all(a > 4 * b for a, b in itertools.pairwise(spreads)):
+        if not _decays(spreads):
             break
+    for step in WIDER if blind else ():
+        spreads = _spreads(curve, step)
+        noise = noise if _decays(spreads) else max(noise, *spreads)
     return max(2 * noise, np.longdouble(least)) if np.isfinite(noise) else np.longdouble(least)
+
+
+def _spreads(curve: Curve, step: float) -> list[np.longdouble]:
+    """Estimate the noise of a function tabulated at a step, from differences of three orders."""
+    table = _table(curve, step)
+    return [_spread(table, order) for order in (4, 5, 6)]
+
+
+def _decays(spreads: list[np.longdouble]) -> bool:
+    return all(a > 4 * b for a, b in itertools.pairwise(spreads))
 
 
 def _table(curve: Curve, step: float) -> Any:

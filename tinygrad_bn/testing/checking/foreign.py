@@ -19,7 +19,7 @@ from tinygrad_bn.testing.checking.subjects import (
     chosen_floats,
     replaced,
 )
-from tinygrad_bn.transforms.lifting import name_of
+from tinygrad_bn.transforms.lifting import argument_names, name_of
 
 REFUSED = (TypeError, ValueError, RuntimeError, AttributeError, KeyError)
 """What foreign code raises when it meets a dtype that it does not know."""
@@ -37,6 +37,8 @@ class Foreign(Subject):
         self.function, self.derivative = value, vjp
         self.arguments = [np.array(a) if _is_array(a) else a for a in arguments]
         self.chosen, self.given = chosen_floats(self.arguments)
+        labels = argument_names(value, len(arguments))
+        self.names = [labels[i] for i in self.chosen]
         if not self.chosen:
             raise DTypeError(
                 f"check_rule of {name_of(value)}: no argument has floating-point values.",
@@ -75,8 +77,8 @@ class Foreign(Subject):
         for position, (g, (_, x)) in enumerate(zip(gradients, found, strict=True)):
             if g.shape != x.shape:
                 raise Misfit(
-                    f"The gradient of argument {self.chosen[position]} has shape {g.shape}, the "
-                    f"argument {x.shape}."
+                    f"The gradient of {self.names[position]} has shape {g.shape}, the argument "
+                    f"{x.shape}."
                 )
         return gradients
 

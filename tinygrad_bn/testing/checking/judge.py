@@ -228,7 +228,9 @@ class Question:
             start = 2.0 ** math.floor(math.log2(max(close, min(steps))))
             self._truth["crowded"] = reach < close
             curve = self.subject.curve(self.asked.v, self.direction)
-            noise = noise_of(curve, self.subject.dtype, self.subject.eps * self._largest, start)
+            least = self.subject.eps * self._largest
+            blind = self.subject.blind
+            noise = noise_of(curve, self.subject.dtype, least, start, blind=blind)
             near = next((k for k in kinks if k.step <= 2 * close), None)
             self._truth |= {"start": start, "noise": noise}
             self._truth["central"] = near, central(curve, noise, start, self.subject.dtype)

@@ -121,6 +121,11 @@ class Recorded(Subject):
                 return False
         return True
 
+    @property
+    def blind(self) -> bool:
+        """Whether the graph does not tell all: values were read, or a kernel is a closed box."""
+        return not self.faithful or any(n.op.family == "custom" for n in self.graph.nodes)
+
     @cached_property
     def extended(self) -> bool:
         """Whether the function can be evaluated in long double, and that is more than float64."""

@@ -20,6 +20,8 @@ LARGE = 64
 
 STEP = 20
 
+READ = "# Values are read: this is what was done at the point, and elsewhere it is another program."
+
 
 def reproduce_recorded(question: Question, position: int, names: Sequence[str]) -> tuple[str, str]:
     """Return the recorded program, and a script that compares a claim with a difference of it."""
@@ -31,14 +33,17 @@ def reproduce_recorded(question: Question, position: int, names: Sequence[str]) 
     for x, name in zip(recorded.inputs, names, strict=True):
         x.name = name
     program = recorded.program()
-    return program, "\n".join([program.rstrip(), "", *_script(recorded, question, position)])
+    if not subject.faithful:
+        return program, f"{READ}\n{program}"
+    owned = [f"# bring your own {name}: its kernel, on arrays" for name in recorded.bound]
+    script = _script(recorded, question, position)
+    return program, "\n".join([*owned, program.rstrip(), "", *script])
 
 
 def _script(recorded: Trace, question: Question, position: int) -> list[str]:
     """Write the lines behind the program: the point, the claim, and the difference."""
     constants = [f"{name}={written(value)}" for name, value in recorded.constants.items()]
-    results = len(recorded.results)
-    lines = [
+    return [
         f"point = [{', '.join(map(written, question.subject.values))}]",
         f"cotangents = [{', '.join(map(written, question.asked.v))}]",
         f"direction = {written(question.direction[position])}",
@@ -47,15 +52,12 @@ def _script(recorded: Trace, question: Question, position: int) -> list[str]:
         "def along(t):",
         f"    moved = [x + t * direction if i == {position} else x for i, x in enumerate(point)]",
         f"    results = f(*moved{', ' if constants else ''}{', '.join(constants)})",
-        "    return sum(np.sum(v * y) for v, y in zip(cotangents, results))"
-        if results and isinstance(recorded.outputs, list | tuple)
-        else "    return np.sum(cotangents[0] * results)",
+        "    return sum(np.sum(v * y) for v, y in zip(cotangents, results))",
         "",
         f"h = 2.0**-{STEP}",
         'print("claimed by the gradient:", np.sum(claimed * direction))',
         'print("difference of values:   ", (along(h) - along(-h)) / (2 * h))',
     ]
-    return [line for line in lines if line is not None]
 
 
 def reproduce_rule(name: str, subject: Foreign | Any, seed: int) -> str:

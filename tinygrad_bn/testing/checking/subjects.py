@@ -86,6 +86,11 @@ class Subject(abc.ABC):
         return np.longdouble if self.extended else np.float64
 
     @property
+    def blind(self) -> bool:
+        """Whether nothing is known of what the function does inside."""
+        return True
+
+    @property
     def narrowest(self) -> Any:
         """The narrowest dtype that the claimed gradient passes through."""
         return np.dtype(np.float64)

@@ -87,7 +87,7 @@ class Verdict:
     def _what(self) -> str:
         where = ", at a nearby point" if self.nearby else ""
         which = f"order {self.order}, direction {self.direction}"
-        parts = [self.argument, self.mode, which]
+        parts = [self.argument, self.mode, "" if self.mode in ("form", "linear") else which]
         return ", ".join(p for p in parts if p) + where
 
     def _truth(self) -> str:
@@ -189,6 +189,7 @@ class Report:
 
     def raise_if_wrong(self) -> Report:
         """Return the report itself, or raise WrongGradientError with it unless it is ``ok``."""
+        __tracebackhide__ = True
         if not self.ok:
             raise WrongGradientError(self)
         return self
@@ -211,7 +212,8 @@ class Report:
         lines += [f"  {verdict}" for verdict in self.failures()]
         lines += [f"  worst element: {self.worst_coordinate}"] if self.worst_coordinate else []
         lines += [f"  {self.culprit}"] if self.culprit else []
-        return "\n".join([*lines, f"  worst relative error {self.worst:.1e}"])
+        compared = any(v.mode and v.mode not in STRUCTURE for v in self.verdicts)
+        return "\n".join(lines + [f"  worst relative error {self.worst:.1e}"] * compared)
 
     def __str__(self) -> str:
         """Tell the summary; where something is wrong also the program, and how to see it again."""
