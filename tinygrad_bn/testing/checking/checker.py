@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -150,10 +151,14 @@ class _Check:
         """Ask everything; where something is wrong, find where."""
         hopeless = self._hopeless()
         if hopeless:
-            return self._told(hopeless, lambda: Details(culprit=self._suspect(hopeless)))
+            formless = any(v.kind == "mismatch" for v in hopeless)
+            look = (lambda: Details(culprit=self._suspected())) if formless else Details
+            return self._told(hopeless, look)
         answers = list(self._answers(self.subject, self.plan.directions))
-        if any(a.verdict.slopes is not None for a in answers):
+        if any(a.verdict.slopes is not None or a.verdict.doubtful for a in answers):
             answers += self._nearby()
+        if any(a.verdict.doubtful for a in answers) and self._suspected():
+            answers = [_contradicted(a) for a in answers]
         wrong = _worst(answers)
         if wrong and _only_kinks(answers) and self._coincide(wrong):
             answers, wrong = [_forgiven(a) for a in answers], None
@@ -171,7 +176,11 @@ class _Check:
 
     def _details(self, wrong: _Answer) -> Details:
         """Look into what is wrong: the element, the operation, the program."""
-        return Details(self._element(wrong), self._culprit(wrong), *self._reproduction(wrong))
+        element, culprit = _found(self._element, wrong), _found(self._culprit, wrong)
+        try:
+            return Details(element, culprit, *self._reproduction(wrong))
+        except FORMLESS as error:
+            return Details(element, culprit, reproduction=f"# {error}")
 
     def _hopeless(self) -> list[Verdict]:
         """Say why differences make no sense: results not finite or not repeated, no gradient."""
@@ -189,10 +198,9 @@ class _Check:
         except FORMLESS as error:
             return [Verdict("mismatch", mode="form", note=_said(error))]
 
-    def _suspect(self, hopeless: Sequence[Verdict]) -> str:
-        """Name the operation whose rule keeps a gradient from being formed."""
-        formless = any(v.kind == "mismatch" for v in hopeless)
-        if not formless or not isinstance(self.subject, Recorded):
+    def _suspected(self) -> str:
+        """Name an operation whose rule is wrong at its own operands, if the graph shows one."""
+        if not isinstance(self.subject, Recorded):
             return ""
         return first_wrong(self.subject.graph.nodes, self._rng())
 
@@ -232,14 +240,22 @@ class _Check:
                 yield _Answer(question.adjoint(**labels), question, position)
 
     def _nearby(self) -> Iterator[_Answer]:
-        """Ask the same beside the point, where its kinks are not."""
-        rng = self._rng(self.plan.directions)
-        moved = self.subject.at([beside(x, rng) for x in self.subject.values])
-        if not all(np.all(np.isfinite(y)) for y in moved.results(moved.values)):
-            return
-        for answer in self._answers(moved, 1):
-            if answer.verdict.kind in ("ok", "kink", "mismatch"):
-                yield answer._replace(verdict=replace(answer.verdict, nearby=True))
+        """Ask the same beside the point, where its kinks are not: to both sides."""
+        for side in (1, -1):
+            moved = self._beside(side)
+            for answer in self._answers(moved, 1) if moved else ():
+                if answer.verdict.kind in ("ok", "kink", "mismatch"):
+                    yield answer._replace(verdict=replace(answer.verdict, nearby=True))
+
+    def _beside(self, side: int) -> Subject | None:
+        """Move the point a little, less where the function is not finite there."""
+        for share in (1.0, 2.0**-7, 2.0**-14):
+            rng = self._rng(self.plan.directions)
+            moved = self.subject.at([beside(x, rng, side * share) for x in self.subject.values])
+            with contextlib.suppress(Exception):
+                if all(np.all(np.isfinite(y)) for y in moved.results(moved.values)):
+                    return moved
+        return None
 
     def _laws(self) -> Iterator[Verdict]:
         """Whether the gradient is linear in its cotangent."""
@@ -266,30 +282,57 @@ class _Check:
         return "", reproduce_rule(self.plan.name, subject, seed)
 
     def _agreement(self) -> Iterator[Verdict]:
-        """Compare the gradient in the arguments' own dtype with that in float64."""
-        dtype = np.result_type(*self.given)
+        """Compare the gradient in the arguments' own dtype with that in float64.
+
+        Where rounding decides on the side of a kink, at points beside.
+        """
         narrow = min((x.dtype for x in self.given), key=lambda d: d.itemsize)
-        if narrow.itemsize >= dtype.type(0).itemsize == 8:
+        if narrow.itemsize >= 8:
             return
-        rng, wide = self._rng(), self.subject
-        v = cotangents(wide.results(wide.values), rng)
-        own, reference = wide.pull(self.given, v), wide.pull(wide.values, v)
+        first = list(self._compared(self.subject, self.given, narrow))
+        yield from first
+        if not any(v.doubtful for v in first):
+            return
+        for salt in range(3):
+            rng = self._rng(self.plan.directions, salt)
+            given = [beside(x.astype(np.float64), rng).astype(x.dtype) for x in self.given]
+            subject = self.subject.at(cast(given, np.float64))
+            found = list(self._compared(subject, given, narrow))
+            if not any(v.doubtful for v in found):
+                yield from (replace(v, nearby=True) for v in found)
+                return
+        yield Verdict("inconclusive", mode=str(narrow), note="No point without a doubt was found.")
+
+    def _compared(self, subject: Subject, given: Arrays, narrow: Any) -> Iterator[Verdict]:
+        rng = self._rng()
+        v = cotangents(subject.results(subject.values), rng)
+        own, reference = subject.pull(given, v), subject.pull(subject.values, v)
         for position, name in enumerate(self.plan.names):
-            step = direction_for(wide.values[position], rng)
-            direction = alone(wide.values, position, step)
+            step = direction_for(subject.values[position], rng)
+            direction = alone(subject.values, position, step)
             claimed, numeric = float(dot(own, direction)), float(dot(reference, direction))
-            bound = self._bound(v, direction, narrow)
-            kind = _agrees(wide, direction, claimed - numeric, bound, narrow)
+            bound = self._bound(subject, given, v, direction, narrow)
+            kind = _agrees(subject, direction, claimed - numeric, bound, narrow)
+            terms = float(dot(map(np.abs, reference), map(np.abs, direction)))
+            if kind == "ok" and bound > 0.5 * terms > 0:
+                kind = "inconclusive"
             yield Verdict(
-                kind, name, str(narrow), claimed=claimed, numeric=numeric, tolerance=bound
+                kind,
+                name,
+                str(narrow),
+                claimed=claimed,
+                numeric=numeric,
+                tolerance=bound,
+                doubtful=kind == "kink",
             )
 
-    def _bound(self, v: Arrays, direction: Arrays, dtype: Any) -> float:
+    def _bound(
+        self, subject: Subject, given: Arrays, v: Arrays, direction: Arrays, dtype: Any
+    ) -> float:
         """Bound the rounding error of a gradient in a narrow dtype, at the point and as given."""
-        subject = self.subject
         if not isinstance(subject, Recorded):
             return experienced_bound(subject, v, direction, dtype)
-        both = (subject, subject.at(self.given))
+        both = (subject, subject.at(given))
         return max(s.narrow_rounding(v, direction, dtype) for s in both)
 
 
@@ -299,6 +342,14 @@ def _asked(question: Question, mode: str, labels: dict[str, Any]) -> Verdict:
         return question.judge(mode, **labels)
     except FORMLESS as error:
         return Verdict("mismatch", mode=mode, note=_said(error), **labels)
+
+
+def _found(look: Callable[[_Answer], str], wrong: _Answer) -> str:
+    """Look for something; a derivative that cannot be formed keeps it from being found."""
+    try:
+        return look(wrong)
+    except FORMLESS:
+        return ""
 
 
 def _said(error: Exception) -> str:
@@ -327,9 +378,17 @@ def _worst(answers: Sequence[_Answer]) -> _Answer | None:
 
 
 def _only_kinks(answers: Sequence[_Answer]) -> bool:
-    """Whether all that mismatches does so at kinks of the given point."""
+    """Whether all that mismatches does so at kinks of the given point, and nothing does beside."""
     wrong = [a.verdict for a in answers if a.verdict.kind == "mismatch"]
-    return all(v.slopes is not None and not v.nearby for v in wrong)
+    beside_it = any(a.verdict.nearby and a.verdict.kind == "ok" for a in answers)
+    return beside_it and all(v.slopes is not None and not v.nearby for v in wrong)
+
+
+def _contradicted(answer: _Answer) -> _Answer:
+    """Take a doubt for what it is where a rule is wrong anyway."""
+    if not answer.verdict.doubtful:
+        return answer
+    return answer._replace(verdict=replace(answer.verdict, kind="mismatch"))
 
 
 def _forgiven(answer: _Answer) -> _Answer:

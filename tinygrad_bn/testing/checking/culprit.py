@@ -26,6 +26,9 @@ from tinygrad_bn.testing.checking.verdicts import Verdict
 ELEMENTS = 64
 """How many elements are differentiated one by one to find the worst."""
 
+FEW = 4
+"""To how many elements a larger argument is narrowed down by halving."""
+
 SAMPLES = 48
 """At how many points around a kink the slopes of an operation are looked at."""
 
@@ -113,10 +116,11 @@ def _excludes(question: Question, verdict: Verdict, rng: np.random.Generator) ->
     near = [subject.at([beside(x, rng) for x in subject.values]) for _ in range(SAMPLES)]
     near += [subject.at([in_order(x, side) for x in subject.values]) for side in (1, -1)]
     slopes = [float(Question(Asked(s, v), question.direction).truth().value) for s in near]
-    ends = [*slopes, *(verdict.slopes or ())]
-    low, high = np.nanmin(ends), np.nanmax(ends)
-    # a sample of the slopes does not quite reach their ends
-    slack = verdict.tolerance + 0.02 * (high - low)
+    sides = verdict.slopes or (verdict.numeric, verdict.numeric)
+    low, high = np.nanmin([*slopes, *sides]), np.nanmax([*slopes, *sides])
+    # where more than two pieces meet, a sample of their slopes does not quite reach the ends
+    many = low < sides[0] - verdict.tolerance or high > sides[1] + verdict.tolerance
+    slack = verdict.tolerance + (0.02 * (high - low) if many else 0.0)
     return not low - slack <= verdict.claimed <= high + slack
 
 
@@ -249,7 +253,8 @@ def _listed(nodes: Iterable[Tensor]) -> str:
 def worst_element(question: Question, position: int) -> str:
     """Find the element of one argument whose derivative is furthest off, one by one."""
     places = list(np.ndindex(question.direction[position].shape))
-    while len(places) > ELEMENTS:
+    few = ELEMENTS if len(places) <= ELEMENTS else FEW
+    while len(places) > few:
         half, rest = places[: len(places) // 2], places[len(places) // 2 :]
         places = half if _is_wrong(_judge_at(question, position, half)) else rest
     judged = [(_judge_at(question, position, [place]), place) for place in places]

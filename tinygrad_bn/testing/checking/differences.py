@@ -18,9 +18,10 @@ Curve = Callable[[float], np.longdouble]
 """A function of one step along a direction."""
 
 COLUMNS = 7
-SMALLEST = {np.dtype(np.float64): 2.0**-36, np.dtype(np.longdouble): 2.0**-52}
+SMALLEST = {np.dtype(np.longdouble): 2.0**-52, np.dtype(np.float64): 2.0**-36}
 """The smallest step in each dtype: in long double, moving a float64 by it times a direction of
-ten bits is exact, and in float64 a number of half as many bits."""
+ten bits is exact, and in float64 a number of half as many bits. Where the two are one dtype, the
+last entry counts."""
 
 WIDER = (2.0**-32, 2.0**-26, 2.0**-20)
 """Spacings at which a staircase of float32 or float16 shows."""

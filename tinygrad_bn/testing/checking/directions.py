@@ -44,10 +44,10 @@ def alone(values: Arrays, position: int, step: npt.NDArray[Any]) -> Arrays:
     return [step if i == position else np.zeros_like(x) for i, x in enumerate(values)]
 
 
-def beside(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
-    """Move every finite element by about a hundredth of its size: off any kink."""
+def beside(x: npt.NDArray[Any], rng: np.random.Generator, share: float = 1.0) -> npt.NDArray[Any]:
+    """Move every finite element by about a hundredth of its size, or a share: off any kink."""
     fine = 1 + rng.random(x.shape)
-    return np.asarray(x + direction_for(x, rng) * fine / 128)
+    return np.asarray(x + direction_for(x, rng) * fine * (share / 128))
 
 
 def in_order(x: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:

@@ -73,7 +73,7 @@ class Foreign(Subject):
     def pull(self, values: Arrays, v: Arrays) -> Arrays:
         """Return the gradients that the derivative gives. Raises Misfit for a wrong form."""
         found = self._raw(self._arguments(values), v)
-        gradients = [np.zeros_like(x) if g is None else np.asarray(g) for g, x in found]
+        gradients = [np.zeros_like(x) if g is None else np.array(g) for g, x in found]
         for position, (g, (_, x)) in enumerate(zip(gradients, found, strict=True)):
             if g.shape != x.shape:
                 raise Misfit(
@@ -83,8 +83,10 @@ class Foreign(Subject):
         return gradients
 
     def observed(self, values: Arrays, v: Arrays) -> list[Any]:
-        """Form the gradient of arrays that the caller keeps an eye on."""
+        """Evaluate and differentiate at arrays that the caller keeps an eye on."""
         arguments = replaced(self.arguments, self.chosen, values)
+        with np.errstate(all="ignore"):
+            self.function(*arguments)
         return [g for g, _ in self._raw(arguments, v)]
 
     def _raw(self, arguments: list[Any], v: Arrays) -> list[tuple[Any, Array]]:

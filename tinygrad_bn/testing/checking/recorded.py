@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bn.errors import DTypeError, TinygradError
+from tinygrad_bn.errors import DTypeError
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.state import Replay as Draws, no_grad, using
@@ -67,6 +67,7 @@ def flatten_function(function: Callable[..., Any], arguments: Sequence[Any]) -> 
         """Give the results as one list, of the leaves that are moved alone."""
         with using(replay=Draws(draws, again=True, parent=None)):
             results = flatten(function(*rebuild(replaced(leaves, chosen, given))))[0]
+        _refuse_detached(function, results)
         live = [r for r in results if isinstance(r, Tensor) and r.dtype.kind == "f"]
         if not live:
             raise DTypeError(
@@ -77,6 +78,17 @@ def flatten_function(function: Callable[..., Any], arguments: Sequence[Any]) -> 
 
     flat.__name__ = name_of(function)
     return flat, values
+
+
+def _refuse_detached(function: Callable[..., Any], results: Sequence[Any]) -> None:
+    """Raise where a result has left the graph: its gradient would not be checked."""
+    for result in results:
+        if not isinstance(result, Tensor) and np.asarray(result).dtype.kind == "f":
+            raise DTypeError(
+                f"check_gradients: {name_of(function)} returned a {type(result).__name__}, which "
+                "is outside the graph.",
+                "Return tensors alone; stop_gradient marks what is meant to have no gradient.",
+            )
 
 
 def _quiet() -> Any:
@@ -115,7 +127,7 @@ class Recorded(Subject):
             ]
             try:
                 again = Replay(self.traced(moved))
-            except (TinygradError, ValueError, ArithmeticError):
+            except Exception:  # noqa: BLE001  (a guard of the user's own)
                 return False
             if not self.graph.same_as(again):
                 return False
@@ -208,25 +220,30 @@ class Recorded(Subject):
 
     def exact(self, v: Arrays, direction: Arrays) -> np.longdouble | None:
         """Return the derivative from the graph's kernels alone, where no kink is at hand."""
-        if not (self.extended and self.faithful):
+        if not self.faithful:
             return None
         reach = FAR if self.graph.smooth else self._reach(direction)
         if reach < NEAR:
             return None
-        moved = tangents(self.graph, self.wide[0], direction, reach)
+        moved = tangents(self.graph, self._finest, direction, reach)
         return None if moved is None else dot(v, of_results(self.graph, moved))
 
     def smooth_step(self, direction: Arrays) -> float:
         """Up to which step along a direction no value on the way changes by more than its size."""
-        if not (self.extended and self.faithful):
+        if not self.faithful:
             return math.inf
-        moved = tangents(self.graph, self.wide[0], direction, FAR)
-        return math.inf if moved is None else smooth_step(self.graph.run(self.wide[0]), moved)
+        moved = tangents(self.graph, self._finest, direction, FAR)
+        return math.inf if moved is None else smooth_step(self.graph.run(self._finest), moved)
+
+    @cached_property
+    def _finest(self) -> Arrays:
+        """The point in the dtype of the differences."""
+        return cast(self.values, self.dtype)
 
     def doubtful(self, dtype: Any) -> str:
         """Say which kink, if any, is so near that rounding in a dtype decides the side."""
-        for margin in self._margins(self.wide[0]):
-            wide = float(np.finfo(self.wide[0][0].dtype).eps)
+        for margin in self._margins(self._finest):
+            wide = float(np.finfo(self.dtype).eps)
             near = margin.noise * (float(np.finfo(dtype).eps) / wide)
             if np.any((margin.gap > 0) & (margin.gap <= near)):
                 return nearest(margin)

@@ -22,8 +22,8 @@ ROUNDED = 2.0**6
 """How many rounding units of the operands a change must exceed to be one."""
 
 LADDERS = {
-    np.dtype(np.float64): tuple(2.0**-k for k in (42, 37, 32, 26, 20, 14, 8, 3)),
     np.dtype(np.longdouble): tuple(2.0**-k for k in (52, 47, 42, 37, 32, 26, 20, 14, 8, 3)),
+    np.dtype(np.float64): tuple(2.0**-k for k in (42, 37, 32, 26, 20, 14, 8, 3)),
 }
 """The steps at which distances to kinks are looked at, in each dtype that a point moves in.
 
@@ -173,11 +173,15 @@ def _rounding(values: Sequence[Any], shape: tuple[int, ...]) -> Array:
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:
-    return a.op is b.op and a.params == b.params and a.shape == b.shape
+    alike = a.shape == b.shape and a.dtype == b.dtype
+    return a.op is b.op and a.params == b.params and alike
 
 
 def _equal(a: Any, b: Any) -> bool:
-    return a is b or bool(np.array_equal(a, b))
+    if a is b:
+        return True
+    floats = np.asarray(a).dtype.kind in "fc"
+    return type(a) is type(b) and bool(np.array_equal(a, b, equal_nan=floats))
 
 
 def _wide(x: Any) -> Any:
@@ -217,7 +221,8 @@ def kinks_along(margins: Callable[[float], Sequence[Margin]], dtype: Any) -> Kin
         if _leaves_zero(here, there):
             steps.add(0.0)
         what = nearest(here) if steps else ""
-        found += [Kink(step, what) for step in sorted(steps)]
+        lone = here.node.op.name in ("equal", "not_equal")
+        found += [Kink(step, what, lone) for step in sorted(steps)]
         reach = min(reach, *(even for _, even in sides))
     return Kinks(found, reach)
 

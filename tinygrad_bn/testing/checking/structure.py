@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,21 +13,28 @@ from tinygrad_bn.testing.checking.judge import Asked, Question
 from tinygrad_bn.testing.checking.subjects import Array, Arrays, Subject, cast
 from tinygrad_bn.testing.checking.verdicts import Verdict
 
+SCALE = 2.0**20
+"""What a cotangent is multiplied by: rules that clip it are not linear."""
+
 
 def form(subject: Subject, given: Arrays, v: Arrays, names: Sequence[str]) -> Iterator[Verdict]:
     """Say where a gradient has not the dtype of its argument; a wrong shape raises Misfit."""
     for name, x, g in zip(names, given, subject.pull(given, v), strict=True):
-        if g.dtype != x.dtype:
+        if g.dtype != x.dtype.newbyteorder("="):
             note = f"The gradient of {name} has dtype {g.dtype}, the argument {x.dtype}."
             yield Verdict("mismatch", name, "form", note=note)
 
 
 def repeated(subject: Subject, given: Arrays, v: Arrays) -> Iterator[Verdict]:
-    """Say whether function and gradient give the same bits when they are computed again."""
-    if not _same(subject.results(given), subject.results(given)):
+    """Say whether function and gradient give the same bits again, also after one another."""
+    first = subject.results(given)
+    if not _same(first, subject.results(given)):
         yield Verdict("nondeterministic", note="The function gave two values at one point.")
     elif not _same(subject.pull(given, v), subject.pull(given, v)):
         yield Verdict("nondeterministic", note="The gradient differed at one point.")
+    elif not _same(first, subject.results(given)):
+        note = "The function gave another value after its gradient was formed: it changes a state."
+        yield Verdict("aliased", note=note)
 
 
 def memory(subject: Subject, given: Arrays, v: Arrays, names: Sequence[str]) -> Iterator[Verdict]:
@@ -37,41 +45,64 @@ def memory(subject: Subject, given: Arrays, v: Arrays, names: Sequence[str]) -> 
     """
     v = cast(v, np.result_type(*given))
     values, cotangents = [np.array(x) for x in given], [np.array(c) for c in v]
-    found = [g for g in subject.observed(values, cotangents) if isinstance(g, np.ndarray)]
+    found = subject.observed(values, cotangents)
     labels = [*names, *(f"the cotangent of result {i}" for i in range(len(v)))]
     for label, before, after in zip(labels, (*given, *v), (*values, *cotangents), strict=True):
         if not np.array_equal(before, after, equal_nan=True):
-            yield Verdict("aliased", note=f"Forming the gradient changed {label} in place.")
-    own = [g for g in found if g.flags.writeable and not _share(g, cotangents)]
-    for name, g in zip(names, found, strict=False):
-        if _is_one_of(g, own) and _share(g, values):
+            yield Verdict("aliased", note=f"{label} was changed in place.")
+    named = [(n, g) for n, g in zip(names, found, strict=True) if isinstance(g, np.ndarray)]
+    own = [(n, g) for n, g in named if g.flags.writeable and not _share(g, cotangents)]
+    for name, g in own:
+        if _share(g, values):
             yield Verdict("aliased", name, note=f"The gradient of {name} is memory of an argument.")
-    if any(np.shares_memory(a, b) for a, b in itertools.combinations(own, 2)):
+    if any(np.shares_memory(a, b) for a, b in itertools.combinations([g for _, g in own], 2)):
         yield Verdict("aliased", note="Two gradients are one memory: return copies.")
 
 
 def linear(one: Asked, two: Asked, directions: Arrays, names: Sequence[str]) -> Iterator[Verdict]:
     """Compare ``J'(u + v)`` with ``J'u + J'v``, up to the measured rounding of each.
 
-    Where they are not finite there is nothing to compare.
+    And ``J'(k u)`` with ``k J'u``, for a large and a small k.
     """
     both = Asked(one.subject, [a + b for a, b in zip(one.v, two.v, strict=True)])
+    large, small = (Asked(one.subject, [k * c for c in one.v]) for k in (SCALE, 1 / SCALE))
     for position, (name, step) in enumerate(zip(names, directions, strict=True)):
         direction = alone(directions, position, step)
+        asked = (one, two, both, large, small)
         with np.errstate(all="ignore"):
-            parts = [Question(asked, direction).claim("reverse") for asked in (one, two, both)]
-            separate, together = parts[0][0] + parts[1][0], parts[2][0]
-            tolerance = sum((spread for _, spread in parts), np.longdouble(0))
-            tolerance += 8 * one.subject.unit * both.size
-        if not np.isfinite(tolerance):
-            continue
+            claims = [Question(a, direction).claim("reverse") for a in asked]
+        first, second, summed, enlarged, shrunk = claims
+        room = 8 * one.subject.unit * both.size
+        yield from _equal(name, summed, _added(first, second), room)
+        yield from _equal(name, enlarged, _times(first, SCALE), room * SCALE)
+        yield from _equal(name, shrunk, _times(first, 1 / SCALE), room / SCALE)
+
+
+Claim = tuple[Any, Any]
+"""A value, and how far rounding may have moved it."""
+
+
+def _added(a: Claim, b: Claim) -> Claim:
+    with np.errstate(all="ignore"):
+        return a[0] + b[0], a[1] + b[1]
+
+
+def _times(a: Claim, k: float) -> Claim:
+    return a[0] * k, a[1] * k
+
+
+def _equal(name: str, one: Claim, other: Claim, room: float) -> Iterator[Verdict]:
+    """Compare two claims; where they are not finite there is nothing to compare."""
+    with np.errstate(all="ignore"):
+        allowed, off = one[1] + other[1] + room, abs(one[0] - other[0])
+    if np.isfinite(allowed):
         yield Verdict(
-            "ok" if abs(together - separate) <= tolerance else "mismatch",
+            "ok" if off <= allowed else "mismatch",
             name,
             "linear",
-            claimed=float(together),
-            numeric=float(separate),
-            tolerance=float(tolerance),
+            claimed=float(one[0]),
+            numeric=float(other[0]),
+            tolerance=float(allowed),
         )
 
 
@@ -81,7 +112,3 @@ def _same(first: Arrays, second: Arrays) -> bool:
 
 def _share(g: Array, others: Arrays) -> bool:
     return any(np.shares_memory(g, x) for x in others)
-
-
-def _is_one_of(g: Array, arrays: Arrays) -> bool:
-    return any(g is x for x in arrays)

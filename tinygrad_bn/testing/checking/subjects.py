@@ -22,10 +22,14 @@ EXTENDED = bool(np.finfo(np.longdouble).eps < np.finfo(np.float64).eps)
 
 
 class Kink(NamedTuple):
-    """Where a step along a direction comes to a kink: at which step, of which operation."""
+    """Where a step along a direction comes to a kink: at which step, of which operation.
+
+    ``lone``: a branch that a single point takes (``x == 0``), beside which there may be no kink.
+    """
 
     step: float
     what: str
+    lone: bool = False
 
 
 class Kinks(NamedTuple):
@@ -131,7 +135,15 @@ class Subject(abc.ABC):
 
     def curve(self, v: Arrays, direction: Arrays) -> Curve:
         """Return the function of a step whose derivative at 0 is checked."""
-        return lambda t: dot(v, self.results(self.along(direction, t)))
+
+        def at_step(t: float) -> np.longdouble:
+            """Evaluate; where the function refuses the point, it has no value."""
+            try:
+                return dot(v, self.results(self.along(direction, t)))
+            except Exception:  # noqa: BLE001  (a guard of the user's own)
+                return np.longdouble(np.nan)
+
+        return at_step
 
     def along(self, direction: Arrays, t: float) -> Arrays:
         """Move the point by ``t`` times a direction, in the dtype of the differences."""

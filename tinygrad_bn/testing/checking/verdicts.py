@@ -33,7 +33,8 @@ class Verdict:
     was tested (adjoint, linear, form); ``claimed`` and ``numeric``: the two values;
     ``rounding`` and ``error``: their error bars; ``tolerance``: what was allowed; ``slopes``: the
     one-sided derivatives at a kink; ``nearby``: whether it was checked beside the given point,
-    off its kinks; ``note``: what else is to say.
+    off its kinks; ``doubtful``: whether rounding decides on which side of a kink the point is;
+    ``note``: what else is to say.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Verdict:
     tolerance: float = 0.0
     slopes: tuple[float, float] | None = None
     nearby: bool = False
+    doubtful: bool = False
     note: str = ""
 
     @property
