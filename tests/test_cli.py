@@ -42,6 +42,18 @@ def chosen(x, /, *, axis, labels=None):
     return tg.softmax(x, axis=axis)[..., labels]
 
 
+def scaled(x, y, *, k):
+    return k * y * np.sin(x)
+
+
+def scaled_back(g, x, y, *, k):
+    return g * k * y * np.cos(x), g * k * np.sin(x)
+
+
+def broken(x):
+    return x[{}]
+
+
 def detached(x):
     return x * tg.stop_gradient(x)
 
@@ -84,6 +96,7 @@ def run(tmp_path, monkeypatch, capsys):
         "layers.py:logarithm x=3 --domain 0.1,3 --dtype float32",
         "layers.py:forward x=4,2 gamma=2 beta=() --vjp layers.py:backward --examples 20",
         "layers.py:with_autograd --adapter autograd x=3",
+        "layers.py:scaled --vjp layers.py:scaled_back x=3 y:=2.0 k:=3.0 --examples 5",
         "tinygrad_bn:tanh x=",
     ],
 )
@@ -137,6 +150,9 @@ def test_a_function_that_is_nowhere_finite_is_not_shown_right(run):
         ("layers.py:loss x:=1 w:=2", "nothing is drawn"),
         ("layers.py:loss x=8,4 w=3", "matmul"),
         ("layers.py:loss x=8,4 w=4 --domain 3", "give two numbers"),
+        ("layers.py:loss x=8,4 w=4 --examples 0", "at least 1"),
+        ("layers.py:broken x=3", "could not be checked"),
+        ("layers.py:scaled --vjp layers.py:scaled_back x=3 y=3 k:=1.0 --order 2", "first order"),
         ("layers.py:loss x=8,4 w=4 --vjp layers.py:backward --adapter torch", "not both"),
     ],
 )

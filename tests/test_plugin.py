@@ -175,3 +175,25 @@ def test_the_search_climbs_towards_the_largest_error():
     report = given.search(lambda x: tg.tanh(x) * value(x), {"x": (2,)}, examples=10)
     assert report.ok
     assert len(report.verdicts) >= 10
+
+
+class TestMethods:
+    factor = 3.0
+
+    @given_gradients(st.arrays((3,)), examples=5)
+    def test_a_method_is_a_test(self, x):
+        return tg.sin(self.factor * x)
+
+
+@given_gradients(st.arrays((3,)), st.arrays((3,)), examples=5)
+def test_defaults_and_positional_parameters(x, y, /, k=2.0, **more):  # noqa: PT028  (that is what is tested)
+    assert (k, more) == (2.0, {})
+    return tg.sin(k * x) * y
+
+
+def test_what_a_pair_cannot_answer_is_refused():
+    for wrong in ({"order": 2}, {"modes": ("reverse",)}):
+        with pytest.raises(ShapeError, match="leave order and modes out"):
+            given_gradients(st.arrays(3), adapter=lambda f: None, **wrong)
+    with pytest.raises(ShapeError, match="gradcheck_seed"):
+        given_gradients(st.arrays(3))(lambda gradcheck_seed: gradcheck_seed)

@@ -88,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def check(options: argparse.Namespace) -> int:
     """Check the gradients of a function as the command line says. Raises Usage."""
+    if options.examples < 1 or options.order < 1:
+        raise Usage("--examples and --order are at least 1.")
     function = load(options.function)
     drawn, constants = _arguments(function, options)
     pair = _pair(function, options, constants)
@@ -103,8 +105,9 @@ def check(options: argparse.Namespace) -> int:
             seed=options.seed,
             values={"kind": options.kind, "dtype": options.dtype, "domain": (low, high)},
         )
-    except (TinygradError, TypeError, ValueError) as problem:
-        raise Usage(f"{options.function} could not be checked: {problem}") from problem
+    except Exception as problem:
+        said = str(problem) if isinstance(problem, TinygradError) else repr(problem)
+        raise Usage(f"{options.function} could not be checked: {said}") from problem
     print(found)  # noqa: T201  (a command line)
     return RIGHT if found.ok else WRONG
 
@@ -243,28 +246,46 @@ def _pair(
     """Return what makes a pair of value and derivative, if the function is not one of tensors."""
     if options.vjp and options.adapter:
         raise Usage("give --vjp or --adapter, not both.")
+    if (options.vjp or options.adapter) and options.order != 1:
+        raise Usage("--order is for functions of tensors: a pair is checked to first order.")
     if options.vjp:
-        derivative = load(options.vjp)
-        names = list(inspect.signature(function).parameters)
-
-        def by_hand(bound: Callable[..., Any]) -> Pair:
-            """Put the constants into the derivative as into the function."""
-            drawn = list(inspect.signature(bound).parameters)
-
-            def vjp(g: Any, *arguments: Any) -> Any:
-                """Give the gradients of the drawn arguments."""
-                named = {**dict(zip(drawn, arguments, strict=True)), **constants}
-                return derivative(g, *(named[n] for n in names if n in named))
-
-            vjp.__name__ = getattr(derivative, "__name__", "vjp")
-            return Pair(bound, vjp)
-
-        return by_hand
+        return _by_hand(function, load(options.vjp), constants)
     if options.adapter:
         adapters = importlib.import_module("tinygrad_bn.testing.adapters")
         made: Callable[[Callable[..., Any]], Pair] = getattr(adapters, f"from_{options.adapter}")
         return made
     return None
+
+
+def _by_hand(
+    function: Callable[..., Any], derivative: Callable[..., Any], constants: dict[str, Any]
+) -> Callable[[Callable[..., Any]], Pair]:
+    """Return what joins a function of the drawn arguments with its derivative by hand.
+
+    The derivative gets the constants as the function does, by position or by name, and may give
+    gradients of all its arguments, or of the drawn ones alone.
+    """
+    parameters = inspect.signature(function).parameters
+    by_name = {n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+    def pair(bound: Callable[..., Any]) -> Pair:
+        """Join them."""
+        drawn = list(inspect.signature(bound).parameters)
+        given = [n for n in parameters if (n in drawn or n in constants) and n not in by_name]
+
+        def vjp(g: Any, *arguments: Any) -> Any:
+            """Give the gradients of the drawn arguments."""
+            named = {**dict(zip(drawn, arguments, strict=True)), **constants}
+            keywords = {n: named[n] for n in by_name & named.keys()}
+            found = derivative(g, *(named[n] for n in given), **keywords)
+            if not isinstance(found, tuple | list) or len(found) != len(given):
+                return found
+            return tuple(piece for n, piece in zip(given, found, strict=True) if n in drawn)
+
+        vjp.__name__ = getattr(derivative, "__name__", "vjp")
+        return Pair(bound, vjp)
+
+    return pair
 
 
 def _search() -> Callable[..., Report]:

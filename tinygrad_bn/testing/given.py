@@ -30,7 +30,12 @@ except ImportError as error:
 PHASES = [p for p in Phase if p is not Phase.explain]
 """Which lines of the framework run only in failing examples explains nothing, and takes long."""
 
-SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+SLOW = [
+    HealthCheck.too_slow,
+    HealthCheck.data_too_large,
+    HealthCheck.filter_too_much,
+    HealthCheck.function_scoped_fixture,
+]
 PROFILES: dict[str, dict[str, Any]] = {
     "ci": {"derandomize": True, "max_examples": 50, "suppress_health_check": SLOW},
     "dev": {"max_examples": 50, "suppress_health_check": SLOW},
@@ -41,6 +46,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 for _name, _options in PROFILES.items():
     settings.register_profile(f"gradients-{_name}", deadline=None, phases=PHASES, **_options)
 
+SEED = "gradcheck_seed"
 SEEDS = st.integers(0, 99)
 """Directions and cotangents of each example; shrinks towards 0."""
 
@@ -108,19 +114,19 @@ def given_gradients(
 
     def decorate(function: Callable[..., Any]) -> Callable[..., None]:
         """Make the test of the function."""
-        strategies = _by_name(function, drawn, named)
+        test = _Test(function, drawn, named)
 
-        def check(**keywords: Any) -> None:
+        def check(*owner: Any, **keywords: Any) -> None:
             """Check at one drawn example."""
             __tracebackhide__ = True
-            seed = Session.seed + keywords.pop("gradcheck_seed")
-            point = [keywords.pop(name) for name in strategies]
-            moved = _of_the_drawn(function, list(strategies), keywords)
-            _settle(ask.report(moved, point, seed), _place(function))
+            seed = Session.seed + keywords.pop(SEED)
+            point = [keywords.pop(name) for name in test.strategies]
+            moved = test.of_the_drawn(owner, keywords)
+            _settle(ask.report(moved, point, seed), test.place)
 
-        _look_like(check, function)
+        test.lend_its_face(check)
         chosen = profile() if examples is None else settings(profile(), max_examples=examples)
-        return chosen(hypothesis.given(**strategies, gradcheck_seed=SEEDS)(check))
+        return chosen(hypothesis.given(**test.strategies, **{SEED: SEEDS})(check))
 
     return decorate
 
@@ -165,7 +171,6 @@ def search(
         max_examples=examples,
         database=None,
         report_multiple_bugs=False,
-        suppress_health_check=[*SLOW, HealthCheck.filter_too_much],
     )
     run = quiet(hypothesis.given(**strategies, gradcheck_seed=SEEDS)(check))
     try:
@@ -187,6 +192,15 @@ class _Asking:
     modes: tuple[str, ...]
     directions: int
 
+    def __post_init__(self) -> None:
+        """Refuse what a pair of value and derivative cannot answer."""
+        if self.adapter is not None and (self.order != 1 or set(self.modes) != set(MODES)):
+            raise ShapeError(
+                f"A check of another framework with order={self.order}, modes={self.modes}.",
+                "A pair of value and vjp is checked in reverse mode and to first order: leave "
+                "order and modes out.",
+            )
+
     def report(self, function: Callable[..., Any], point: Sequence[Any], seed: int) -> Report:
         """Check at one point."""
         options: dict[str, Any] = {"seed": seed, "directions": self.directions}
@@ -195,31 +209,69 @@ class _Asking:
         return check_gradients(function, *point, order=self.order, modes=self.modes, **options)
 
 
-def _by_name(
-    function: Callable[..., Any], drawn: Sequence[Any], named: dict[str, Any]
-) -> dict[str, Any]:
-    """Give each strategy the name of its parameter, in the order of the parameters."""
-    names = list(inspect.signature(function).parameters)
-    if len(drawn) > len(names) or set(named) - set(names[len(drawn) :]) or not (drawn or named):
-        raise ShapeError(
-            f"given_gradients of {name_of(function)}({', '.join(names)}) with {len(drawn)} "
-            f"strategies by position and {', '.join(named) or 'none'} by name.",
-            "Give a strategy for each parameter that is to be drawn, once.",
+class _Test:
+    """A function with strategies for some of its parameters; the others are fixtures.
+
+    Not those that have a default: the function is called without them.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], drawn: Sequence[Any], named: dict[str, Any]
+    ) -> None:
+        self.function = function
+        self._parameters = {
+            name: p
+            for name, p in inspect.signature(function).parameters.items()
+            if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        }
+        names = list(self._parameters)
+        self._owner = names[:1] if names[:1] in (["self"], ["cls"]) else []
+        free = names[len(self._owner) :]
+        fits = len(drawn) <= len(free) and set(named) <= set(free[len(drawn) :])
+        if not fits or not (drawn or named) or SEED in names:
+            raise ShapeError(
+                f"given_gradients of {name_of(function)}({', '.join(names)}) with {len(drawn)} "
+                f"strategies by position and {', '.join(named) or 'none'} by name.",
+                f"Give a strategy for each parameter that is to be drawn, once; none is {SEED}.",
+            )
+        found = dict(zip(free, drawn, strict=False)) | named
+        self.strategies = {name: found[name] for name in free if name in found}
+
+    @property
+    def place(self) -> Location | None:
+        """Where the function is written."""
+        code = getattr(inspect.unwrap(self.function), "__code__", None)
+        return None if code is None else Location(code.co_filename, code.co_firstlineno)
+
+    def of_the_drawn(self, owner: Sequence[Any], fixtures: dict[str, Any]) -> Callable[..., Any]:
+        """Return a function of the drawn parameters alone."""
+
+        def moved(*point: Any) -> Any:
+            """Call it with the fixtures as they are."""
+            given = {**dict(zip(self.strategies, point, strict=True)), **fixtures}
+            leading = [
+                given.pop(name)
+                for name, p in self._parameters.items()
+                if p.kind is p.POSITIONAL_ONLY and name in given
+            ]
+            return self.function(*owner, *leading, **given)
+
+        return _with_parameters(moved, self.function, list(self.strategies))
+
+    def lend_its_face(self, check: Any) -> None:
+        """Give the test name, place and docstring of the function, and the parameters it needs."""
+        functools.update_wrapper(check, self.function)
+        del check.__wrapped__
+        wanted = [
+            name
+            for name, p in self._parameters.items()
+            if name in self.strategies or (p.default is p.empty and name not in self._owner)
+        ]
+        kinds = inspect.Parameter
+        check.__signature__ = inspect.Signature(
+            [kinds(name, kinds.POSITIONAL_OR_KEYWORD) for name in self._owner]
+            + [kinds(name, kinds.KEYWORD_ONLY) for name in (*wanted, SEED)]
         )
-    found = dict(zip(names, drawn, strict=False)) | named
-    return {name: found[name] for name in names if name in found}
-
-
-def _of_the_drawn(
-    function: Callable[..., Any], names: Sequence[str], fixtures: dict[str, Any]
-) -> Callable[..., Any]:
-    """Return a function of the drawn parameters alone."""
-
-    def moved(*point: Any) -> Any:
-        """Call it with the fixtures as they are."""
-        return function(**dict(zip(names, point, strict=True)), **fixtures)
-
-    return _with_parameters(moved, function, names)
 
 
 def _with_parameters(
@@ -233,16 +285,6 @@ def _with_parameters(
     return wrapper
 
 
-def _look_like(wrapper: Callable[..., Any], function: Callable[..., Any]) -> None:
-    """Take over name, place and docstring; and the parameters, with the seed behind them."""
-    functools.update_wrapper(wrapper, function)
-    del wrapper.__wrapped__  # type: ignore[attr-defined]
-    kind = inspect.Parameter.KEYWORD_ONLY
-    names = [*inspect.signature(function).parameters, "gradcheck_seed"]
-    parameters = [inspect.Parameter(name, kind) for name in names]
-    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-
-
 def _settle(report: Report, where: Location | None = None) -> None:
     """Let the search climb; reject an example that tells nothing, raise for a wrong one."""
     __tracebackhide__ = True
@@ -254,11 +296,6 @@ def _settle(report: Report, where: Location | None = None) -> None:
         hypothesis.reject()
     if not report.ok:
         raise WrongGradientError(report, where)
-
-
-def _place(function: Callable[..., Any]) -> Location | None:
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return None if code is None else Location(code.co_filename, code.co_firstlineno)
 
 
 def _outside(report: Report) -> bool:

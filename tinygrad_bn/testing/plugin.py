@@ -85,8 +85,16 @@ def pytest_runtest_makereport(
     outcome = yield
     if call.excinfo is not None:
         for report in _reports(call.excinfo.value):
-            outcome.sections.append(("gradients", str(report)))
+            outcome.sections.append(("gradients", _text(report)))
     return outcome
+
+
+def _text(report: Report) -> str:
+    """Print a report; whatever goes wrong in looking for details must not end the session."""
+    try:
+        return str(report)
+    except Exception as error:  # noqa: BLE001  (a hook must not raise)
+        return f"The report could not be printed: {error!r}"
 
 
 def _reports(error: BaseException) -> Iterator[Report]:
