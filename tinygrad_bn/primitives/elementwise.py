@@ -25,9 +25,10 @@ def _to_integer(x: Array) -> Array:
 
 
 def _to_multiple(x: Array, y: Array) -> Array:
-    """Distance of ``x`` to the nearest multiple of ``y``, exact however many there are between."""
+    """Distance of ``x`` to the nearest multiple of ``y``; NaN where there are too many to count."""
     rest = np.abs(np.remainder(x, y))
-    return np.minimum(rest, np.abs(y) - rest)
+    countable = np.spacing(np.abs(x / y)) < 0.5
+    return np.where(countable, np.minimum(rest, np.abs(y) - rest), np.nan)
 
 
 def _gap(x: Array, y: Array) -> Array:
@@ -119,8 +120,8 @@ def _pow_base(xp: Any, g: Array, out: Array, x: Array, y: Array) -> Array:
         if y == 2:
             return g * (x + x)
         return xp.zeros_like(g) if y == 0 else g * (y * xp.pow(x, y - 1))
-    zero = y == 0
-    return g * xp.where(zero, 0.0, y * xp.pow(x, xp.where(zero, 1.0, y - 1)))
+    origin = (x == 0) & (y == 0)
+    return g * xp.where(origin, 0.0, y * xp.pow(x, xp.where(origin, 1.0, y - 1)))
 
 
 def _pow_exponent(xp: Any, g: Array, out: Array, x: Array, y: Array) -> Array:

@@ -14,7 +14,13 @@ from tinygrad_bn.errors import ShapeError, TinygradError
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.tensor import as_constant
 from tinygrad_bn.testing.checking.culprit import find_culprit, first_wrong, worst_element
-from tinygrad_bn.testing.checking.directions import alone, beside, cotangents, direction_for
+from tinygrad_bn.testing.checking.directions import (
+    alone,
+    beside,
+    cotangents,
+    direction_for,
+    of_order_one,
+)
 from tinygrad_bn.testing.checking.foreign import Foreign
 from tinygrad_bn.testing.checking.judge import Asked, Question
 from tinygrad_bn.testing.checking.precision import experienced_bound
@@ -308,13 +314,14 @@ class _Check:
         v = cotangents(subject.results(subject.values), rng)
         own, reference = subject.pull(given, v), subject.pull(subject.values, v)
         for position, name in enumerate(self.plan.names):
-            step = direction_for(subject.values[position], rng)
+            step = of_order_one(direction_for(subject.values[position], rng))
             direction = alone(subject.values, position, step)
             claimed, numeric = float(dot(own, direction)), float(dot(reference, direction))
             bound = self._bound(subject, given, v, direction, narrow)
             kind = _agrees(subject, direction, claimed - numeric, bound, narrow)
             terms = float(dot(map(np.abs, reference), map(np.abs, direction)))
-            if kind == "ok" and bound > 0.5 * terms > 0:
+            least = 64 * float(np.finfo(narrow).smallest_subnormal) * (1 + np.abs(step).sum())
+            if kind == "ok" and bound > max(0.5 * terms, least):
                 kind = "inconclusive"
             yield Verdict(
                 kind,

@@ -39,6 +39,12 @@ def direction_for(x: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[
     return np.asarray(np.where(finite, np.ldexp(few_bits(x.shape, rng), sizes), 0.0))
 
 
+def of_order_one(direction: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Scale a direction by a power of two so that its largest element is about 1."""
+    largest = np.max(np.abs(direction), initial=0.0)
+    return np.asarray(np.ldexp(direction, -int(np.frexp(largest)[1])))
+
+
 def alone(values: Arrays, position: int, step: npt.NDArray[Any]) -> Arrays:
     """Return a direction along one argument."""
     return [step if i == position else np.zeros_like(x) for i, x in enumerate(values)]
