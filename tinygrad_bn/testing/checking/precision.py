@@ -47,7 +47,7 @@ def _moved(node: Tensor, g: Any, dtype: Any) -> float:
 
     What no operation made is exact, and so is a copy. One that adds up many terms rounds each.
     """
-    if node.op is None or any(np.array_equal(node.data, x) for x in node.values):
+    if node.op is None or any(_same(node.data, x) for x in node.values):
         return 0.0
     limits = np.finfo(dtype or node.dtype)
     units = 2 * float(limits.eps) * total(g * node.data)
@@ -59,6 +59,10 @@ def _moved(node: Tensor, g: Any, dtype: Any) -> float:
             walk = 1 + math.sqrt(max(1, value.size / max(1, node.size)))
             units += walk * float(limits.eps) * total(piece * value)
     return units
+
+
+def _same(result: Array, operand: Any) -> bool:
+    return getattr(operand, "dtype", None) == result.dtype and np.array_equal(result, operand)
 
 
 def experienced_bound(subject: Subject, v: Arrays, direction: Arrays, dtype: Any) -> float:
