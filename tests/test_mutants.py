@@ -241,7 +241,7 @@ def test_sum_of_everything_hides_what_a_random_cotangent_shows():
 @pytest.mark.parametrize(("relative", "element"), [(1e-6, 1e-6), (1e-8, 1e-7)])
 def test_faint_errors_are_caught_in_every_row(relative, element):
     for op in list(table.values()):
-        drawn = [s for s in rows.samples(op) if s.wrt]
+        drawn = rows.samples(op)
         for wrong in mutants(op, relative, element) if op.differentiable else ():
             faint = wrong.name in ("scaled", "one element")
             if faint and not mutation.equivalent(wrong, drawn):

@@ -321,7 +321,8 @@ class _Check:
             kind = _agrees(subject, direction, claimed - numeric, bound, narrow)
             terms = float(dot(map(np.abs, reference), map(np.abs, direction)))
             least = 64 * float(np.finfo(narrow).smallest_subnormal) * (1 + np.abs(step).sum())
-            if kind == "ok" and bound > max(0.5 * terms, least):
+            blunt = subject.blind or narrow == np.float16
+            if kind == "ok" and blunt and bound > max(0.5 * terms, least):
                 kind = "inconclusive"
             yield Verdict(
                 kind,

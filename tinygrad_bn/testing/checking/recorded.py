@@ -244,7 +244,8 @@ class Recorded(Subject):
         """Say which kink, if any, is so near that rounding in a dtype decides the side."""
         for margin in self._margins(self._finest):
             wide = float(np.finfo(self.dtype).eps)
-            near = margin.noise * (float(np.finfo(dtype).eps) / wide)
+            limits = np.finfo(dtype)
+            near = margin.noise * (float(limits.eps) / wide) + float(limits.smallest_subnormal)
             if np.any((margin.gap > 0) & (margin.gap <= near)):
                 return nearest(margin)
         return ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,15 +13,20 @@ import numpy.typing as npt
 from tinygrad_bn.errors import ShapeError
 from tinygrad_bn.graph.primitive import Primitive, bind, table
 from tinygrad_bn.graph.tensor import Tensor
+from tinygrad_bn.primitives.families import Case
+from tinygrad_bn.testing.checking.directions import cotangents
 from tinygrad_bn.testing.generators.choices import Choices
 from tinygrad_bn.testing.generators.plans import WEAK, Plan, draw_plan
 from tinygrad_bn.testing.generators.python_text import call_text, constant_text
 from tinygrad_bn.testing.generators.values import Domain, Kind, palette
+from tinygrad_bn.transforms.derivatives import vjp
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
     """A row on operands, with its parameters. It is a function of its differentiable operands.
+
+    It is a container for the transforms, too, with those operands as leaves.
 
     >>> from tinygrad_bn.testing.checking.checker import check_gradients
     >>> call = Call(table["take"], (np.array([1.0, 2.0]), np.array([1, 1])), {"axis": 0})
@@ -29,6 +34,8 @@ class Call:
     tg.take(np.array([1.0, 2.0]), np.array([1, 1]), axis=0)
     >>> check_gradients(call, *call.primals, order=1, directions=1).ok
     True
+    >>> call.gradients(np.array([1.0, 10.0]))
+    [array([ 0., 11.])]
     """
 
     op: Primitive
@@ -39,15 +46,18 @@ class Call:
     def wrt(self) -> tuple[int, ...]:
         """The positions of the operands that have a gradient."""
         return tuple(
-            i
-            for i, x in enumerate(self.operands)
-            if isinstance(x, np.ndarray) and x.dtype.kind == "f" and self.op.rules[i] is not None
+            i for i, x in enumerate(self.operands) if _is_float(x) and self.op.rules[i] is not None
         )
 
     @property
     def primals(self) -> list[npt.NDArray[Any]]:
         """The operands that have a gradient."""
         return [self.operands[i] for i in self.wrt]
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether there is a gradient: of a floating-point result, for one operand at least."""
+        return bool(self.wrt) and self.value.dtype.kind == "f"
 
     def __call__(self, *primals: Any) -> Tensor:
         """Apply the row, to other differentiable operands if they are given."""
@@ -67,6 +77,28 @@ class Call:
         """How far the operands are from kinks and singularities; NaN if a value is not finite."""
         return margin_of(self.op, self.operands, self.params, self.value)
 
+    def cast(self, dtype: npt.DTypeLike) -> Call:
+        """Return the same call with its floating-point operands in another dtype."""
+        operands = (x.astype(dtype) if _is_float(x) else x for x in self.operands)
+        return replace(self, operands=tuple(operands))
+
+    def map_tensors(self, function: Callable[[str, Any], Any]) -> Call:
+        """Return a like call with ``function(name, operand)`` for each that has a gradient."""
+        operands = list(self.operands)
+        for i in self.wrt:
+            operands[i] = function(f"operands[{i}]", operands[i])
+        return replace(self, operands=tuple(operands))
+
+    def cotangent(self, seed: int = 0) -> npt.NDArray[Any]:
+        """Draw a cotangent for a floating-point result: the same numbers in every dtype."""
+        (v,) = cotangents([self.value], np.random.default_rng(seed))
+        return v.astype(self.value.dtype)
+
+    def gradients(self, v: npt.ArrayLike) -> list[npt.NDArray[Any]]:
+        """Sweep a cotangent of the result back to the differentiable operands."""
+        with np.errstate(all="ignore"):
+            return [g.data for g in vjp(self, *self.primals)[1](v)]
+
     def __repr__(self) -> str:
         """Write the call as Python, ``tg`` being the package."""
         return call_text(self.op, [constant_text(x) for x in self.operands], self.params)
@@ -74,6 +106,10 @@ class Call:
     def _repr_pretty_(self, printer: Any, cycle: object) -> None:  # noqa: ARG002  (a protocol)
         """Print like ``repr`` in the reports of Hypothesis, which know dataclasses by fields."""
         printer.text(repr(self))
+
+
+def _is_float(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
 
 
 def margin_of(
@@ -104,13 +140,15 @@ def draw_call(
     kind: Kind = "generic",
     dtype: npt.DTypeLike = np.float64,
     margin: float = 0.0,
+    case: Case | None = None,
 ) -> Call:
     """Draw a call of a row: shapes, parameters, and operands within the row's domain.
 
     ``op``: the row or its name, built in or not. ``kind``: what the values are like; where those
     give no finite result (exp of huge numbers), one operand alone is of this kind, or none.
     ``margin``: the distance to keep from kinks and singularities, as far as they say it (of
-    several draws, the first that does, else the best). A differentiable row of the package gets
+    several draws, the first that does, else the best). ``case``: shapes and parameters that are
+    given, such as one of the row's ``cases``. A differentiable row of the package gets
     at least one operand with a gradient and gives a floating-point result; so does one of a user's
     own if its cases do. Raises ShapeError where every draw gives values that are not finite: the
     row's domain is wrong.
@@ -121,7 +159,7 @@ def draw_call(
     (True, dtype('float64'))
     """
     row = find_row(op)
-    plan = draw_plan(choices, row) or Plan((), {})
+    plan = _plan_of(choices, row, case)
     best: Call | None = None
     for operands in _operands(choices, row, plan, kind, np.dtype(dtype)):
         call = Call(row, operands, plan.params)
@@ -135,6 +173,12 @@ def draw_call(
             "Give the row a domain in which it is defined.",
         )
     return best
+
+
+def _plan_of(choices: Choices, op: Primitive, case: Case | None) -> Plan:
+    if case is None:
+        return draw_plan(choices, op) or Plan((), {})
+    return Plan(tuple(case[0]), {**op.static, **case[1]})
 
 
 def domain_of(op: Primitive, position: int) -> Domain:
@@ -184,9 +228,7 @@ def draw_operand(
         return choices.array(spec, kind=kind, dtype=dtype, domain=domain_of(op, position))
     if spec is WEAK:
         return choices.array((), domain=domain_of(op, position)).item()
-    if isinstance(spec, np.ndarray) and spec.dtype.kind == "f":
-        return spec.astype(dtype)
-    return spec
+    return spec.astype(dtype) if _is_float(spec) else spec
 
 
 def _far_apart(
