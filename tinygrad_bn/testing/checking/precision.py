@@ -80,7 +80,7 @@ def experienced_bound(subject: Subject, v: Arrays, direction: Arrays, dtype: Any
         moved.append(abs(float(dot(subject.pull(near, v), direction) - value)))
     terms = float(dot(map(np.abs, here), map(np.abs, direction)))
     count = sum(x.size for x in subject.values)
-    return 8 * max(moved) + (16 + count) * eps * terms
+    return 8 * max(moved) + (16 + math.sqrt(count)) * eps * terms
 
 
 def leaves_of(values: Iterable[Array]) -> list[Tensor]:
