@@ -70,6 +70,7 @@ def gradcheck(request: pytest.FixtureRequest) -> Callable[..., Report]:
 
     def check(function: Callable[..., Any], *arguments: Any, **options: Any) -> Report:
         """Run ``check_gradients`` and raise unless all is right."""
+        __tracebackhide__ = True
         options = {"seed": request.config.getoption("--gradcheck-seed"), **options}
         return check_gradients(function, *arguments, **options).raise_if_wrong()
 
