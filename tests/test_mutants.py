@@ -248,6 +248,18 @@ def test_faint_errors_are_caught_in_every_row(relative, element):
                 assert mutation.caught(wrong, drawn), wrong
 
 
+def test_right_rule_is_equivalent_and_not_caught():
+    op = table["multiply"]
+    right = mutation.RuleMutant(name="control", why="It is right.", op=op, operand=0)
+    drawn = rows.samples(op)
+    assert mutation.equivalent(right, drawn)
+    assert not mutation.caught(right, drawn)
+    late = [c for c in drawn if not mutation.equivalent(rule("multiply", "unsummed"), [c])]
+    assert 0 < len(late) < len(drawn)
+    assert mutation.caught(rule("multiply", "unsummed"), drawn)
+    assert not mutation.caught(rule("multiply", "unsummed"), [c for c in drawn if c not in late])
+
+
 def test_all_mutants_have_names_of_their_own():
     every = list(mutation.all_mutants())
     assert len({str(m) for m in every}) == len(every)

@@ -17,6 +17,8 @@ from tinygrad_bn.graph.primitive import table
 from tinygrad_bn.primitives import movement
 from tinygrad_bn.primitives.indexing import join_index
 from tinygrad_bn.testing import check_gradients, mutants as mutation, rows, strategies
+from tinygrad_bn.testing.generators.calls import Call, draw_call
+from tinygrad_bn.testing.generators.choices import Seeded
 from tinygrad_bn.testing.given import SEEDS
 
 ROWS = list(table.values())
@@ -41,6 +43,31 @@ def test_fact_holds(call, fact):
 @pytest.mark.parametrize("call", SAMPLES)
 def test_cases_keep_away_from_kinks(call):
     assert call.margin > 0
+
+
+def test_case_is_drawn_in_its_shapes_with_its_parameters_farther_from_kinks_than_at_random():
+    op, case = table["max"], (((3, 4),), {"axis": 1})
+    call = draw_call(Seeded(np.random.default_rng(0)), op, margin=np.inf, case=case)
+    assert (call.operands[0].shape, call.params) == ((3, 4), {"axis": 1, "keepdims": False})
+    others = [draw_call(Seeded(np.random.default_rng(i)), op, case=case).margin for i in range(9)]
+    assert call.margin > np.median(others)
+
+
+def test_call_in_another_dtype_keeps_integers_and_has_the_same_cotangent():
+    (call, *_) = rows.samples("take")
+    narrow = call.cast(np.float16)
+    assert [x.dtype.name for x in narrow.operands] == ["float16", "int64"]
+    assert narrow.cotangent(3).dtype == narrow.value.dtype == np.float16
+    assert narrow.cotangent(3).tolist() == call.cotangent(3).tolist() != call.cotangent(4).tolist()
+
+
+def test_call_is_a_container_of_its_differentiable_operands():
+    (call, *_) = rows.samples("where")
+    slopes = tg.grad(lambda c: (c() * call.cotangent()).sum())(call)
+    assert isinstance(slopes, Call)
+    assert slopes.operands[0] is call.operands[0]
+    found = [slopes.operands[i].data for i in call.wrt]
+    assert all(map(rows._identical, found, call.gradients(call.cotangent())))
 
 
 # random calls -------------------------------------------------------------------------------------

@@ -107,6 +107,8 @@ def check(options: argparse.Namespace) -> int:
         )
     except Exception as problem:
         said = str(problem) if isinstance(problem, TinygradError) else repr(problem)
+        if not pair:
+            said += "\n  It was called with tensors; for one of plain arrays give its --vjp."
         raise Usage(f"{options.function} could not be checked: {said}") from problem
     print(found)  # noqa: T201  (a command line)
     return RIGHT if found.ok else WRONG

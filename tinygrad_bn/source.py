@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from types import CodeType, FrameType
 from typing import NamedTuple
 
+SEARCHING = f"{os.sep}hypothesis{os.sep}"
 PACKAGE = __file__.removesuffix("source.py")
 
 
@@ -22,13 +24,16 @@ class Location(NamedTuple):
 
 
 class _Internal(dict[str, bool]):
-    """Whether a file belongs to this package, or to what it calls itself through (functools).
+    """Whether a file belongs to this package, or stands between it and the user.
+
+    Such are functools, and Hypothesis, through which tests of gradients are called.
 
     Each file name is looked at once.
     """
 
     def __missing__(self, filename: str) -> bool:
-        self[filename] = inside = filename.startswith(PACKAGE) or filename == functools.__file__
+        between = filename == functools.__file__ or SEARCHING in filename
+        self[filename] = inside = between or filename.startswith(PACKAGE)
         return inside
 
 

@@ -19,13 +19,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_bn.errors import ShapeError, TinygradError
+from tinygrad_bn.errors import ShapeError
 from tinygrad_bn.graph.namespaces import arrays
 from tinygrad_bn.graph.primitive import Primitive, describe
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.primitives.families import Case
 from tinygrad_bn.testing.checking.checker import check_gradients
 from tinygrad_bn.testing.checking.directions import few_bits
+from tinygrad_bn.testing.checking.subjects import REFUSED
 from tinygrad_bn.testing.generators.calls import Call, draw_call, find_row
 from tinygrad_bn.testing.generators.choices import Seeded
 from tinygrad_bn.testing.generators.values import Kind
@@ -35,8 +36,6 @@ from tinygrad_bn.transforms.tracing import trace
 Array: TypeAlias = npt.NDArray[Any]
 Fact: TypeAlias = Callable[[Call, int], list[str]]
 
-REFUSED = (TinygradError, ValueError, TypeError, IndexError, KeyError)
-"""What a wrong rule may raise; that is a finding like another."""
 
 WITHIN: tuple[Kind, ...] = ("generic", "ties", "constant")
 """The kinds of values that keep to a row's domain."""

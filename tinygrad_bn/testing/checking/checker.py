@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -13,7 +14,13 @@ import numpy as np
 from tinygrad_bn.errors import ShapeError, TinygradError
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.tensor import as_constant
-from tinygrad_bn.testing.checking.culprit import find_culprit, first_wrong, worst_element
+from tinygrad_bn.source import internal
+from tinygrad_bn.testing.checking.culprit import (
+    find_culprit,
+    first_wrong,
+    worst_element,
+    wrong_at_kinks,
+)
 from tinygrad_bn.testing.checking.directions import (
     alone,
     beside,
@@ -27,14 +34,11 @@ from tinygrad_bn.testing.checking.precision import experienced_bound
 from tinygrad_bn.testing.checking.recorded import Recorded, flatten_function
 from tinygrad_bn.testing.checking.reproduction import reproduce_recorded, reproduce_rule
 from tinygrad_bn.testing.checking.structure import form, linear, memory, repeated
-from tinygrad_bn.testing.checking.subjects import Arrays, Misfit, Subject, cast, dot
+from tinygrad_bn.testing.checking.subjects import REFUSED, Arrays, Misfit, Subject, cast, dot
 from tinygrad_bn.testing.checking.verdicts import GOOD, Details, Report, Verdict
 from tinygrad_bn.transforms.lifting import argument_names, name_of
 
 MODES = ("reverse", "forward")
-
-FORMLESS = (Misfit, TinygradError, ValueError, TypeError, IndexError)
-"""What a derivative of a wrong form raises when it is formed."""
 
 
 def check_gradients(
@@ -165,6 +169,8 @@ class _Check:
             answers += self._nearby()
         if any(a.verdict.doubtful for a in answers) and self._suspected():
             answers = [_contradicted(a) for a in answers]
+        if not isinstance(self.subject, Recorded):
+            answers += self._apart(answers)
         wrong = _worst(answers)
         if wrong and _only_kinks(answers) and self._coincide(wrong):
             answers, wrong = [_forgiven(a) for a in answers], None
@@ -173,19 +179,32 @@ class _Check:
             return self._told([*verdicts, *self._laws(), *self._agreement()], Details)
         return self._told(verdicts, functools.partial(self._details, wrong))
 
+    def _apart(self, answers: Sequence[_Answer]) -> Iterator[_Answer]:
+        """Look at the elements of a result one by one where only their sum passed a kink."""
+        passed = (a for a in answers if a.verdict.kind == "kink" and a.verdict.slopes)
+        for position, answer in {a.position: a for a in passed if not a.verdict.nearby}.items():
+            question = answer.question
+            found = wrong_at_kinks(question.subject, question.direction, self._rng())
+            if found is not None:
+                named = replace(found, argument=self.plan.names[position], nearby=True)
+                yield answer._replace(verdict=named)
+
     def _told(self, verdicts: list[Verdict], look: Callable[[], Details]) -> Report:
         return Report(self.plan.name, self.plan.seed, verdicts, look)
 
     def _coincide(self, wrong: _Answer) -> bool:
-        """Whether several kinks lie at the point: only a graph can tell."""
-        return isinstance(self.subject, Recorded) and not self._culprit(wrong)
+        """Whether several kinks lie at the point, and nothing is wrong with any of them."""
+        if isinstance(self.subject, Recorded):
+            return not self._culprit(wrong)
+        question = wrong.question
+        return wrong_at_kinks(question.subject, question.direction, self._rng()) is None
 
     def _details(self, wrong: _Answer) -> Details:
         """Look into what is wrong: the element, the operation, the program."""
         element, culprit = _found(self._element, wrong), _found(self._culprit, wrong)
         try:
             return Details(element, culprit, *self._reproduction(wrong))
-        except FORMLESS as error:
+        except REFUSED as error:
             return Details(element, culprit, reproduction=f"# {error}")
 
     def _hopeless(self) -> list[Verdict]:
@@ -201,7 +220,7 @@ class _Check:
                 *memory(subject, given, v, names),
                 *form(subject, given, v, names),
             ]
-        except FORMLESS as error:
+        except REFUSED as error:
             return [Verdict("mismatch", mode="form", note=_said(error))]
 
     def _suspected(self) -> str:
@@ -348,7 +367,7 @@ def _asked(question: Question, mode: str, labels: dict[str, Any]) -> Verdict:
     """Judge; a derivative that cannot be formed is a mismatch."""
     try:
         return question.judge(mode, **labels)
-    except FORMLESS as error:
+    except REFUSED as error:
         return Verdict("mismatch", mode=mode, note=_said(error), **labels)
 
 
@@ -356,12 +375,17 @@ def _found(look: Callable[[_Answer], str], wrong: _Answer) -> str:
     """Look for something; a derivative that cannot be formed keeps it from being found."""
     try:
         return look(wrong)
-    except FORMLESS:
+    except REFUSED:
         return ""
 
 
 def _said(error: Exception) -> str:
-    return f"The gradient could not be formed: {error}"
+    """Say what kept a derivative from being formed, and where in the user's code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not internal[f.filename] and "site-packages" not in f.filename]
+    at = f", at {own[-1].filename}:{own[-1].lineno}" if own else ""
+    kind = "" if isinstance(error, Misfit | TinygradError) else f"{type(error).__name__}: "
+    return f"The gradient could not be formed: {kind}{error}{at}"
 
 
 def _agrees(subject: Subject, direction: Arrays, off: float, bound: float, dtype: Any) -> str:
@@ -403,8 +427,8 @@ def _forgiven(answer: _Answer) -> _Answer:
     if answer.verdict.kind != "mismatch":
         return answer
     note = (
-        "Outside the one-sided slopes, yet every rule is right at its own operands and so is the "
-        "gradient nearby: kinks coincide here, where no chain rule holds."
+        "Outside the one-sided slopes, yet right for each operation or element by itself, and "
+        "beside the point: several kinks coincide here."
     )
     return answer._replace(verdict=replace(answer.verdict, kind="kink", note=note))
 

@@ -46,6 +46,10 @@ NEAR = 2.0**-50
 """Between these steps a kink may be for the derivative beside it to be told."""
 
 
+GUARDED = 2.0**-14
+"""From where a function is looked at that refuses some points nearby."""
+
+
 def flatten_function(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Flat, Arrays]:
     """Return a function of the floating-point leaves alone, with a list of results, and the leaves.
 
@@ -256,7 +260,12 @@ class Recorded(Subject):
 
     def kinks(self, direction: Arrays) -> Kinks:
         """Find at what steps along a direction the recorded operations come to a kink, about."""
-        return kinks_along(lambda t: self._margins(self.along(direction, t)), self.dtype)
+        try:
+            return kinks_along(lambda t: self._margins(self.along(direction, t)), self.dtype)
+        except Exception:
+            if self.faithful:
+                raise
+            return Kinks((), GUARDED)  # the function refuses points at some distance
 
     def _margins(self, values: Arrays) -> list[Margin]:
         graph = self.graph if self.faithful else Replay(self.traced(values))

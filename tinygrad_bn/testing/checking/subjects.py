@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_bn.errors import TinygradError
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.testing.checking.differences import Curve
 
@@ -44,6 +45,13 @@ class Kinks(NamedTuple):
 
 class Misfit(Exception):  # noqa: N818  (caught by the checker; it is a finding, not a failure)
     """A claimed gradient that has not the shape or dtype of its argument."""
+
+
+REFUSED = (
+    *(Misfit, TinygradError, ValueError, TypeError, LookupError, AttributeError),
+    *(ArithmeticError, RuntimeError),
+)
+"""What a wrong derivative may raise when it is formed; then it is found out, too."""
 
 
 class Subject(abc.ABC):

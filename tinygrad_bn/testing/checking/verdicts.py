@@ -177,6 +177,10 @@ class Report:
         """Whether every verdict is ``ok`` or ``kink``."""
         return bool(self.verdicts) and all(v.kind in GOOD for v in self.verdicts)
 
+    def __bool__(self) -> bool:
+        """Be true where ``ok``: ``assert check_rule(...)`` does what it says."""
+        return self.ok
+
     @property
     def worst(self) -> float:
         """The largest relative error among the smooth comparisons with differences."""

@@ -7,6 +7,7 @@ changes no derivative at a point is *equivalent* there, and no check can find it
 
 from __future__ import annotations
 
+from tinygrad_bn.testing.checking.subjects import REFUSED as REFUSED
 from tinygrad_bn.testing.mutants.functions import (
     FUNCTIONS as FUNCTIONS,
     WrongFunction as WrongFunction,
@@ -33,4 +34,3 @@ from tinygrad_bn.testing.mutants.showing import (
     equivalent as equivalent,
     exposed as exposed,
 )
-from tinygrad_bn.testing.rows import REFUSED as REFUSED

@@ -11,10 +11,10 @@ import numpy as np
 from tinygrad_bn.errors import ShapeError
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.testing.checking.checker import check_gradients
+from tinygrad_bn.testing.checking.subjects import REFUSED
 from tinygrad_bn.testing.generators.calls import Call
 from tinygrad_bn.testing.mutants.installing import Mutant, installed
 from tinygrad_bn.testing.mutants.rules import RuleMutant
-from tinygrad_bn.testing.rows import REFUSED
 from tinygrad_bn.transforms.derivatives import vjp
 
 CLOSE = 1e-12
