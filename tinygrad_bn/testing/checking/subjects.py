@@ -187,13 +187,14 @@ def cast(values: Iterable[Array], dtype: Any) -> list[Array]:
 def dot(a: Iterable[Array], b: Iterable[Array]) -> np.longdouble:
     """Sum the products of all elements, in long double; a zero annihilates an infinity."""
     total = np.longdouble(0)
-    for x, y in zip(a, b, strict=True):
-        if x is not y and not x.any():
-            continue
-        product = x.astype(np.longdouble) * y
-        if not np.isfinite(part := product.sum()):
-            part = np.sum(product, where=(x != 0) & (y != 0))
-        total += part
+    with np.errstate(all="ignore"):
+        for x, y in zip(a, b, strict=True):
+            if x is not y and not x.any():
+                continue
+            product = x.astype(np.longdouble) * y
+            if not np.isfinite(part := product.sum()):
+                part = np.sum(product, where=(x != 0) & (y != 0))
+            total += part
     return total
 
 
