@@ -222,8 +222,12 @@ def test_the_table_of_rows_is_current():
 
 
 @pytest.mark.parametrize("part", ["power", "calm"])
-def test_the_figures_have_their_place_and_their_command(part):
-    assert f"`python benchmarks/checker.py {part}`:\n\n<!-- {part} -->\n" in text()
+def test_the_figures_stand_below_their_command(part):
+    section = text().split(f"python benchmarks/checker.py {part}")[1]
+    table = section.split("\n\n")[1]
+    assert table.startswith("| s")
+    assert "| all | " in table
+    assert "| caught |" in table or "| false alarms |" in table
 
 
 def test_the_table_of_kinds_has_every_kind_with_what_it_shrinks_to():
