@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import test_footguns
 from hypothesis import find, given, settings
 
 import tinygrad_bn as tg
 from tinygrad_bn.errors import ShapeError
 from tinygrad_bn.graph.containers import flatten
-from tinygrad_bn.graph.namespaces import arrays as bare, tensors
 from tinygrad_bn.graph.primitive import table
 from tinygrad_bn.testing import check_gradients, strategies
 from tinygrad_bn.testing.generators.calls import draw_call, margin_of
@@ -83,12 +83,8 @@ def small():
 @pytest.fixture
 def own_rows():
     """Take rows that a test adds out of the table again."""
-    before = set(table)
-    yield
-    for name in set(table) - before:
-        del table[name]
-        delattr(bare, name)
-        delattr(tensors, name)
+    with test_footguns.restored():
+        yield
 
 
 # a program is data --------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import warnings
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import test_footguns
 from hypothesis import find, given, settings
 from hypothesis.extra import numpy as hnp
 from hypothesis.vendor.pretty import pretty
@@ -20,7 +21,7 @@ import tinygrad_bn as tg
 from tinygrad_bn.errors import DTypeError, OptionalDependencyError, ShapeError
 from tinygrad_bn.functions import creation, manipulation
 from tinygrad_bn.graph.containers import flatten
-from tinygrad_bn.graph.namespaces import arrays as bare, tensors
+from tinygrad_bn.graph.namespaces import tensors
 from tinygrad_bn.graph.primitive import table
 from tinygrad_bn.testing import check_gradients, strategies
 from tinygrad_bn.testing.generators import compositions
@@ -63,12 +64,8 @@ def drawn(strategy, config=MANY):
 @pytest.fixture
 def own_rows():
     """Take rows that a test adds out of the table again."""
-    before = set(table)
-    yield
-    for name in set(table) - before:
-        del table[name]
-        delattr(bare, name)
-        delattr(tensors, name)
+    with test_footguns.restored():
+        yield
 
 
 # choices ------------------------------------------------------------------------------------------

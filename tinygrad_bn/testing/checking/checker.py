@@ -54,8 +54,8 @@ def check_gradients(
     ``arguments``: tensors, arrays, floats or containers of them; integers and the like are passed
     on as they are. The function returns a tensor or a container. ``order=2`` checks the gradient
     as a function, too. ``directions``: how many random directions, each with a random cotangent,
-    for every argument. The truth is a complex step where the recorded graph is analytic, else
-    differences, in long double where the function allows it; the tolerance follows from their
+    for every argument. Differences decide, in long double where the function allows it, and
+    where they cannot tell, nothing is claimed; the tolerance follows from their
     estimated error and the measured rounding of the gradient. Arguments narrower than float64
     are checked in float64, and then that their own gradient agrees with it as far as their dtype
     allows. Besides: whether forward and reverse mode agree, whether the gradient is linear in the

@@ -17,15 +17,14 @@ from tinygrad_bn.testing.checking.differences import (
     noise_of,
     one_sided,
 )
-from tinygrad_bn.testing.checking.subjects import Arrays, Kink, Subject, dot
+from tinygrad_bn.testing.checking.subjects import FAR, Arrays, Kink, Subject, dot
 from tinygrad_bn.testing.checking.verdicts import Verdict
 
 UNSEEN = "inconclusive"
+"""The kind of a verdict where the differences could not tell."""
 
 EPS = float(np.finfo(np.float64).eps)
 
-FAR = 0.125
-"""The largest step: directions are scaled so that a step of 1 doubles each element, about."""
 ROOM = 2.0**6
 """How much larger than the smallest step the first one is at least."""
 CLOSER = 2.0**-20
@@ -88,7 +87,7 @@ class Question:
         return self.asked.subject
 
     def judge(self, mode: str, **labels: Any) -> Verdict:
-        """Compare the claim of one mode with the truth: a complex step, else differences."""
+        """Compare the claim of one mode with the truth, which differences decide."""
         with np.errstate(all="ignore"):
             claimed, spread = self.claim(mode)
             labels = {

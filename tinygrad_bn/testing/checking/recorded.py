@@ -20,6 +20,7 @@ from tinygrad_bn.testing.checking.precision import leaves_of, rounding_bound, to
 from tinygrad_bn.testing.checking.replay import Margin, Replay, kinks_along, nearest
 from tinygrad_bn.testing.checking.subjects import (
     EXTENDED,
+    FAR,
     Array,
     Arrays,
     Kinks,
@@ -40,8 +41,6 @@ Flat = Callable[..., list[Tensor]]
 ASIDE = (2.0**-3, -(2.0**-20))
 """How far along a random direction the graph is recorded again, to see that it is the same."""
 
-
-FAR = 0.125
 NEAR = 2.0**-50
 """Between these steps a kink may be for the derivative beside it to be told."""
 

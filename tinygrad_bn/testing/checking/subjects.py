@@ -15,6 +15,9 @@ from tinygrad_bn.errors import TinygradError
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.testing.checking.differences import Curve
 
+FAR = 0.125
+"""The largest step: directions are scaled so that a step of 1 doubles each element, about."""
+
 Array = npt.NDArray[Any]
 Arrays = Sequence[Array]
 

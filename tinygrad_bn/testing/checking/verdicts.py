@@ -95,8 +95,8 @@ class Verdict:
     def _truth(self) -> str:
         if self.slopes and not self.smooth:
             return f"one-sided slopes {self.slopes[0]:.17g} and {self.slopes[1]:.17g}"
-        found = "both" if self.mode in ("adjoint", "linear") else "differences give"
-        found = {"adjoint": "forward mode", "linear": "term by term"}.get(self.mode, found)
+        others = {"adjoint": "forward mode", "linear": "term by term"}
+        found = others.get(self.mode, "differences give")
         allowed = f"(allowed: {self.tolerance:.1e})"
         return f"{found:16} {_with_error(self.numeric, self.error)}  {allowed}"
 
