@@ -9,31 +9,17 @@ from html import escape
 import graphviz
 
 from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge, Line, shared
-
-FAMILIES = {
-    "elementwise": "#2f6fc4",
-    "unary": "#6f50bd",
-    "reduction": "#b8660b",
-    "contraction": "#28804a",
-    "movement": "#66717d",
-    "indexing": "#0d7c7e",
-    "sorting": "#9c4a76",
-    "random": "#8a6a1f",
-}
-"""Badge colours by family; each carries white text with a contrast of at least 4 to 1."""
-
-_OTHER = "#555f69"
-_INK, _QUIET, _FORWARD, _BACKWARD, _SAVED = "#1f2933", "#5b6672", "#3d5a80", "#c0392b", "#b4bdc7"
-_LEAVES = {
-    "parameter": ("#fff8d6", "#c9a92c", "#8d6b00"),
-    "input": ("#e7f6f3", "#79b8ab", "#1f7a6b"),
-    "constant": ("#f1f3f5", "#aab4be", "#66717d"),
-    "seed": ("#fbdad6", "#d98880", "#a93226"),
-}
-"""Fill, border and badge of square cards."""
-
-_TINTS = (("#f3f6fa", "#e9eef6", "#dfe7f1"), ("#fdf4f2", "#fae9e6", "#f6ded9"))
-_FRAMES = ("#b3c0d1", "#e0b4ae")
+from tinygrad_bn.viz.style import (
+    BACKWARD,
+    FORWARD,
+    FRAMES,
+    INK,
+    LEAVES,
+    QUIET,
+    SAVED,
+    TINTS,
+    colours,
+)
 
 _ALIGNED = 300
 """Pairs of a card and its gradient are aligned up to this many cards: it costs time."""
@@ -49,10 +35,10 @@ def lower(diagram: Diagram, name: str = "graph") -> graphviz.Digraph:
         },
         node_attr={
             "fontname": "Helvetica", "fontsize": "11", "shape": "box", "margin": "0.05,0.035",
-            "height": "0.1", "width": "0.1", "fontcolor": _INK, "penwidth": "1.2",
+            "height": "0.1", "width": "0.1", "fontcolor": INK, "penwidth": "1.2",
         },
         edge_attr={
-            "fontname": "Helvetica", "fontsize": "9", "fontcolor": _QUIET, "arrowsize": "0.65",
+            "fontname": "Helvetica", "fontsize": "9", "fontcolor": QUIET, "arrowsize": "0.65",
             "penwidth": "1.3", "labeldistance": "1.5", "labelangle": "26",
         },
     )  # fmt: skip
@@ -91,19 +77,19 @@ def _write_clusters(dot: graphviz.Digraph, diagram: Diagram, level: int) -> None
 def _cluster_style(cluster: Cluster) -> dict[str, str]:
     side = cluster.level % 2
     return {
-        "label": f"<{_font(cluster.name, _BACKWARD if side else _FORWARD, 11)}>",
+        "label": f"<{_font(cluster.name, BACKWARD if side else FORWARD, 11)}>",
         "labeljust": "l",
         "style": "rounded,filled",
         "peripheries": "1",
-        "fillcolor": _TINTS[side][min(cluster.depth, 3) - 1],
-        "color": _FRAMES[side],
+        "fillcolor": TINTS[side][min(cluster.depth, 3) - 1],
+        "color": FRAMES[side],
         "margin": "9",
     }
 
 
 def _write_card(dot: graphviz.Digraph, card: Card) -> None:
-    fill, border, badge = _colours(card)
-    square = card.kind in _LEAVES
+    fill, border, badge = colours(card)
+    square = card.kind in LEAVES
     dot.node(
         f"n{card.number}",
         label=_label(card, badge),
@@ -114,22 +100,13 @@ def _write_card(dot: graphviz.Digraph, card: Card) -> None:
     )
 
 
-def _colours(card: Card) -> tuple[str, str, str]:
-    if card.kind in _LEAVES:
-        return _LEAVES[card.kind]
-    if card.level % 2:
-        return "#ffffff" if card.kind == "op" else "#fae9e6", "#d08b83", _BACKWARD
-    colour = FAMILIES.get(card.family, _OTHER)
-    return ("#ffffff", colour, colour) if card.kind == "op" else ("#e9eef6", "#7d93b2", _FORWARD)
-
-
 def _label(card: Card, badge: str) -> str:
     """Write the table of a card: a badge, and beside it name and shape, value, gradient."""
-    lines = [_head(card), *([_cell(_font(card.note, _QUIET, 9))] if card.note else [])]
+    lines = [_head(card), *([_cell(_font(card.note, QUIET, 9))] if card.note else [])]
     if card.value is not None:
-        lines.append(_line(card.value, _QUIET, ""))
+        lines.append(_line(card.value, QUIET, ""))
     if card.gradient is not None:
-        lines.append(_line(card.gradient, _BACKWARD, "∂ "))
+        lines.append(_line(card.gradient, BACKWARD, "∂ "))
     if card.badge:
         what = f"<B>{_font(f' {card.badge} ', 'white', 11)}</B>"
         lines[0] = f'<TD ROWSPAN="{len(lines)}" BGCOLOR="{badge}">{what}</TD>{lines[0]}'
@@ -138,13 +115,13 @@ def _label(card: Card, badge: str) -> str:
 
 
 def _head(card: Card) -> str:
-    colour = _BACKWARD if card.kind == "scope" and card.level % 2 else _INK
+    colour = BACKWARD if card.kind == "scope" and card.level % 2 else INK
     name = f"<B>{_font(card.name, colour, 11)}</B> " if card.name else ""
-    return _cell(name + _font(card.shape, _QUIET, 9, "Courier"))
+    return _cell(name + _font(card.shape, QUIET, 9, "Courier"))
 
 
 def _line(line: Line, colour: str, prefix: str) -> str:
-    text = _font(prefix + line.text, _BACKWARD if line.alarm else colour, 9)
+    text = _font(prefix + line.text, BACKWARD if line.alarm else colour, 9)
     tint = ' BGCOLOR="#fdecea"' if prefix or line.alarm else ""
     return _cell(f"<B>{text}</B>" if line.alarm else text, tint)
 
@@ -169,15 +146,15 @@ def _write_edge(dot: graphviz.Digraph, edge: Edge, cards: list[Card], ranks: int
     length = {"minlen": str(ranks)} if ranks > 1 else {}
     if edge.saved:
         dot.edge(
-            source, target, style="dashed", color=_SAVED, penwidth="0.9", arrowsize="0.5",
+            source, target, style="dashed", color=SAVED, penwidth="0.9", arrowsize="0.5",
             constraint="false", weight="0",
         )  # fmt: skip
     elif cards[edge.target].level % 2:
         mark = {"taillabel": edge.mark} if edge.mark else {}
-        dot.edge(target, source, dir="back", color=_BACKWARD, **mark, **length)
+        dot.edge(target, source, dir="back", color=BACKWARD, **mark, **length)
     else:
         mark = {"headlabel": edge.mark} if edge.mark else {}
-        dot.edge(source, target, color=_FORWARD, **mark, **length)
+        dot.edge(source, target, color=FORWARD, **mark, **length)
 
 
 def _ranks(diagram: Diagram) -> dict[Edge, int]:

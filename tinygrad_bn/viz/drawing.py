@@ -8,16 +8,13 @@ from typing import Any
 
 import graphviz
 
-from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
-from tinygrad_bn.graph.containers import flatten
-from tinygrad_bn.graph.program import Trace
-from tinygrad_bn.graph.state import using
-from tinygrad_bn.graph.sweep import seed, sweep, tracked
+from tinygrad_bn.errors import DTypeError, ShapeError
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.viz.dot import lower
 from tinygrad_bn.viz.engines import RenderError, missing, picture
 from tinygrad_bn.viz.model import Diagram
-from tinygrad_bn.viz.reading import Subject, diagram
+from tinygrad_bn.viz.reading import diagram
+from tinygrad_bn.viz.subject import Backward, Subject, subject_of
 from tinygrad_bn.viz.text import listing
 
 MAX_NODES = 400
@@ -32,8 +29,8 @@ def graph(
     obj: Any,
     *,
     depth: int | None = None,
-    backward: bool = False,
-    values: bool = False,
+    backward: Backward = "annotate",
+    values: bool = True,
     max_nodes: int = MAX_NODES,
 ) -> graphviz.Digraph:
     """Draw the graph that computed something, as DOT text; no layout engine is needed.
@@ -54,7 +51,7 @@ def graph(
     True
     """
     _check_depth(depth)
-    subject = _subject(obj, backward=backward)
+    subject = subject_of(obj, backward)
     drawn = diagram(subject, depth=depth, values=values)
     if len(drawn.cards) > max_nodes:
         raise _too_large(subject, drawn, depth, max_nodes)
@@ -66,8 +63,8 @@ def render(
     path: str | os.PathLike[str],
     *,
     depth: int | None = None,
-    backward: bool = False,
-    values: bool = False,
+    backward: Backward = "annotate",
+    values: bool = True,
     max_nodes: int = MAX_NODES,
     dpi: int = 144,
     timeout: float = 30.0,
@@ -137,46 +134,14 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
-def _listing(obj: Any, *, depth: int | None, backward: bool, values: bool) -> str:
+def _listing(obj: Any, *, depth: int | None, backward: Backward, values: bool) -> str:
     _check_depth(depth)
-    return listing(diagram(_subject(obj, backward=backward), depth=depth, values=values))
+    return listing(diagram(subject_of(obj, backward), depth=depth, values=values))
 
 
 def _check_depth(depth: int | None) -> None:
     if depth is not None and depth < 0:
         raise ShapeError(f"graph with depth={depth}.", "Use 0 or more, or None for everything.")
-
-
-def _subject(obj: Any, *, backward: bool) -> Subject:
-    """Find the tensors to draw in what was given, and record their gradients if asked."""
-    results = obj.results if isinstance(obj, Trace) else _tensors(obj)
-    if not results:
-        raise DTypeError(
-            f"graph of a {type(obj).__name__} without tensors.",
-            "Pass a tensor, a trace, or a container of tensors.",
-        )
-    inputs = obj.inputs if isinstance(obj, Trace) else ()
-    return Subject(results, inputs, _gradients(results) if backward else {})
-
-
-def _tensors(obj: Any) -> list[Tensor]:
-    return [leaf for leaf in flatten(obj)[0] if isinstance(leaf, Tensor)]
-
-
-def _gradients(results: list[Tensor]) -> dict[Tensor, Tensor]:
-    """Record the gradient of the one result with respect to all that it was computed from."""
-    if len(results) != 1 or results[0].size != 1 or not results[0].requires_grad:
-        told = ", ".join(
-            f"{r.shape}{'' if r.requires_grad else ' (no gradient required)'}" for r in results[:3]
-        )
-        raise GradientError(
-            f"graph(backward=True) of {len(results)} result{'s' * (len(results) != 1)}: {told}.",
-            "Draw one result of one element (a loss) computed from tensors with "
-            "requires_grad=True, or the trace of a gradient: tg.trace(tg.value_and_grad(f), x).",
-        )
-    (root,) = results
-    with using(recording=True, tracing=True, scope=None, adjoint_of=None, replay=None):
-        return sweep({root: seed(root, None)}, record=True, wanted=tracked([root]))
 
 
 def _too_large(subject: Subject, drawn: Diagram, depth: int | None, max_nodes: int) -> RenderError:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.state import Scope
-from tinygrad_bn.graph.sweep import ancestors
 from tinygrad_bn.graph.tensor import Tensor, Variable
 from tinygrad_bn.viz.labels import clean, constant, index_text, plain, shape_text, summary
 from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge, Line
+from tinygrad_bn.viz.subject import Subject
 
 Path: TypeAlias = tuple[Scope, ...]
 Place: TypeAlias = Tensor | tuple[Scope, int]
@@ -27,23 +26,6 @@ _SILENT = ("keepdims", "shape")
 
 _LETTERS = "abcdefgh"
 _MANY_NAMES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is asked to be drawn.
-
-    ``results`` and ``inputs``: where the graph ends and begins; ``gradients``: cotangents that
-    are known by the forward tensor they belong to; ``title``: the name of a trace.
-    """
-
-    results: Sequence[Tensor]
-    inputs: Sequence[Tensor] = ()
-    gradients: Mapping[Tensor, Tensor] = field(default_factory=dict)
-
-    def nodes(self) -> list[Tensor]:
-        """Return every tensor that takes part, in recording order."""
-        return ancestors([*self.results, *self.inputs, *self.gradients.values()])
 
 
 def diagram(subject: Subject, *, depth: int | None = None, values: bool = False) -> Diagram:
@@ -201,8 +183,10 @@ class _Reader:
         }
 
     def _gradient(self, node: Tensor) -> Line | None:
+        if self.level[node] or self.subject.backward == "none":
+            return None
         gradient = self.subject.gradients.get(node, node.grad)
-        return None if gradient is None or self.level[node] else summary(gradient.data)
+        return None if gradient is None else summary(gradient.data)
 
     def _call(self, node: Tensor) -> str:
         """Write an operation as text, its operands by the numbers of their cards."""
