@@ -157,7 +157,7 @@ def draw_graph(model: tg.nn.Module, digits: Digits, out: Path) -> None:
     loss = loss_of(model, tg.Tensor(digits.x[:8], name="x"), digits.y[:8])
     for suffix in ("svg", "png"):
         tg.viz.render(loss, out / f"graph.{suffix}", depth=1)
-        tg.viz.render(loss, out / f"graph_backward.{suffix}", depth=1, backward=True)
+        tg.viz.render(loss, out / f"graph_backward.{suffix}", depth=1, backward="ops")
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:

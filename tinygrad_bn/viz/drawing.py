@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import graphviz
 
 from tinygrad_bn.errors import DTypeError, ShapeError
-from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.viz.dot import lower
 from tinygrad_bn.viz.engines import RenderError, missing, picture
 from tinygrad_bn.viz.model import Diagram
@@ -25,6 +24,15 @@ _SOURCES = ("gv", "dot")
 _SUFFIXES = ("." + ", .".join((*_PICTURES, *_SOURCES, "txt"))).replace(", .txt", " or .txt")
 
 
+class Options(TypedDict, total=False):
+    """What ``graph`` takes, and ``render`` hands on to it."""
+
+    depth: int | None
+    backward: Backward
+    values: bool
+    max_nodes: int
+
+
 def graph(
     obj: Any,
     *,
@@ -37,22 +45,21 @@ def graph(
 
     ``obj``: a tensor, a trace, or a container of tensors. ``depth``: scopes nested deeper than
     this become one card each (0: every outermost scope is one; None: nothing is collapsed).
-    ``backward``: draw the gradient graph beside the forward one, recorded for this from a result
-    of one element; no ``grad`` is touched. ``values``: write mean and standard deviation on each
-    card, and in red those of its gradient where it is known. ``max_nodes``: how many cards to
-    draw at most.
+    ``backward``: how to show the gradient of a result of one element. "annotate": in red on each
+    card, where there is one; "rules": beside each card a card of its gradient, joined by the rules
+    that were applied; "ops": beside the forward graph every operation of the gradient; "none": not
+    at all. No ``grad`` is touched. ``values``: write mean and standard deviation on each card.
+    ``max_nodes``: how many cards to draw at most.
 
-    Raises DTypeError where there is no tensor, GradientError where ``backward`` has nothing to
+    Raises DTypeError where there is no tensor, GradientError where "rules" or "ops" has nothing to
     start from, RenderError (naming the depth that would do) for too many nodes.
 
     >>> import tinygrad_bn as tg
-    >>> x = Tensor([1.0, 2.0], requires_grad=True, name="x")
+    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
     >>> print("n0 -> n1" in graph(tg.softmax(x), depth=0).source)
     True
     """
-    _check_depth(depth)
-    subject = subject_of(obj, backward)
-    drawn = diagram(subject, depth=depth, values=values)
+    subject, drawn = _read(obj, depth, backward, values=values)
     if len(drawn.cards) > max_nodes:
         raise _too_large(subject, drawn, depth, max_nodes)
     return lower(drawn)
@@ -62,39 +69,37 @@ def render(
     obj: Any,
     path: str | os.PathLike[str],
     *,
-    depth: int | None = None,
-    backward: Backward = "annotate",
-    values: bool = True,
-    max_nodes: int = MAX_NODES,
     dpi: int = 144,
     timeout: float = 30.0,
+    **options: Unpack[Options],
 ) -> Path:
     """Draw a graph into a file and return its path; the suffix says the format.
 
-    ``obj``: as for ``graph``, or the Digraph that it returned. Suffixes: ``.svg``, ``.png`` (at
-    ``dpi``), ``.pdf`` (where the system's Graphviz is installed), ``.gv`` and ``.dot`` (the DOT
-    text), ``.txt`` (a listing of any size, one line for each node). The engine is the one that
-    the environment variable TINYGRAD_BN_DOT names, else the bundled graphviz-pure, else ``dot``.
+    ``obj`` and ``options``: as for ``graph``; or the Digraph that it returned. Suffixes: ``.svg``,
+    ``.png`` (at ``dpi``), ``.pdf`` (where the system's Graphviz is installed), ``.gv`` and ``.dot``
+    (the DOT text), ``.txt`` (a listing of any size, one line for each node). The engine is the one
+    that the environment variable TINYGRAD_BN_DOT names, else the bundled graphviz-pure, else
+    ``dot``.
 
     Raises RenderError for another suffix and where the engine fails or takes longer than
     ``timeout`` seconds, OptionalDependencyError where there is no engine: then the DOT text is
     saved beside, with the suffix ``.gv``.
 
     >>> import tempfile
+    >>> import tinygrad_bn as tg
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = render(Tensor([1.0], name="x"), folder + "/x.txt")
+    ...     path = render(tg.Tensor([1.0], name="x"), folder + "/x.txt", values=False)
     ...     print(path.read_text())
     n0 x: input  1 float64  -> result
     <BLANKLINE>
     """
     target = Path(path)
     form = _format(target)
-    options: dict[str, Any] = {"depth": depth, "backward": backward, "values": values}
     if isinstance(obj, graphviz.Digraph):
         _refuse_lowered(form, options)
     if form == "txt":
         return _write(target, _listing(obj, **options).encode())
-    dot = obj if isinstance(obj, graphviz.Digraph) else graph(obj, **options, max_nodes=max_nodes)
+    dot = obj if isinstance(obj, graphviz.Digraph) else graph(obj, **options)
     if form in _SOURCES:
         return _write(target, dot.source.encode())
     drawn = picture(dot.source, form, dpi=dpi, timeout=timeout)
@@ -103,19 +108,37 @@ def render(
     return _write(target, drawn)
 
 
-def _refuse_lowered(form: str, options: dict[str, Any]) -> None:
+def _refuse_lowered(form: str, options: Options) -> None:
     """Refuse what a Digraph no longer tells: a listing, another depth, values."""
-    asked = [
-        f"{key}={value}"
-        for key, value in options.items()
-        if value is not None and value is not False
-    ]
-    if form == "txt" or asked:
-        wish = ", ".join(asked) or "the suffix .txt"
+    if form == "txt" or options:
+        asked = ", ".join(f"{key}={value!r}" for key, value in options.items())
         raise DTypeError(
-            f"render of a Digraph with {wish}: that is read from the recorded graph.",
+            f"render of a Digraph with {asked or 'the suffix .txt'}: that is read from the "
+            "recorded graph.",
             "Pass the tensor or trace itself.",
         )
+
+
+def _read(
+    obj: Any, depth: int | None, backward: Backward, *, values: bool
+) -> tuple[Subject, Diagram]:
+    """Read the diagram of something."""
+    if depth is not None and depth < 0:
+        raise ShapeError(f"graph with depth={depth}.", "Use 0 or more, or None for everything.")
+    subject = subject_of(obj, backward)
+    return subject, diagram(subject, depth=depth, values=values)
+
+
+def _listing(
+    obj: Any,
+    *,
+    depth: int | None = None,
+    backward: Backward = "annotate",
+    values: bool = True,
+    max_nodes: int = MAX_NODES,
+) -> str:
+    """Write the text, which may have any size."""
+    return listing(_read(obj, depth, backward, values=values)[1])
 
 
 def _format(path: Path) -> str:
@@ -132,16 +155,6 @@ def _write(path: Path, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
-
-
-def _listing(obj: Any, *, depth: int | None, backward: Backward, values: bool) -> str:
-    _check_depth(depth)
-    return listing(diagram(subject_of(obj, backward), depth=depth, values=values))
-
-
-def _check_depth(depth: int | None) -> None:
-    if depth is not None and depth < 0:
-        raise ShapeError(f"graph with depth={depth}.", "Use 0 or more, or None for everything.")
 
 
 def _too_large(subject: Subject, drawn: Diagram, depth: int | None, max_nodes: int) -> RenderError:

@@ -179,7 +179,7 @@ class _Reader:
             "dtype": str(node.dtype),
             "result": node in self.results,
             "value": summary(node.data) if self.values else None,
-            "gradient": self._gradient(node) if self.values else None,
+            "gradient": self._gradient(node),
         }
 
     def _gradient(self, node: Tensor) -> Line | None:

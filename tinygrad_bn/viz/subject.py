@@ -70,7 +70,9 @@ def _gradients(results: list[Tensor], backward: Backward) -> dict[Tensor, Tensor
     (root,), record = results, backward == "ops"
     start = seed(root, None)
     with using(recording=True, tracing=record, scope=None, adjoint_of=None, replay=None):
-        found = sweep({root: start if record else start.data}, record=record, wanted=tracked(results))
+        found = sweep(
+            {root: start if record else start.data}, record=record, wanted=tracked(results)
+        )
     return {t: g if isinstance(g, Tensor) else leaf(g) for t, g in found.items()}
 
 
@@ -78,8 +80,9 @@ def _no_start(results: list[Tensor], backward: str) -> GradientError:
     told = ", ".join(
         f"{r.shape}{'' if r.requires_grad else ' (no gradient required)'}" for r in results[:3]
     )
+    count = f"{len(results)} result{'s' * (len(results) != 1)}"
     return GradientError(
-        f'graph(backward="{backward}") of {len(results)} result{"s" * (len(results) != 1)}: {told}.',
+        f"graph with backward={backward!r} of {count}: {told}.",
         "Draw one result of one element (a loss) computed from tensors with "
         "requires_grad=True, or the trace of a gradient: tg.trace(tg.value_and_grad(f), x).",
     )
