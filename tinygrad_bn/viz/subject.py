@@ -67,7 +67,7 @@ def _gradients(results: list[Tensor], backward: Backward) -> dict[Tensor, Tensor
         raise _no_start(results, backward)
     if backward == "none" or not has:
         return {}
-    (root,), record = results, backward == "ops"
+    (root,), record = results, backward in ("rules", "ops")
     start = seed(root, None)
     with using(recording=True, tracing=record, scope=None, adjoint_of=None, replay=None):
         found = sweep(
