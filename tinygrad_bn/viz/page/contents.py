@@ -1,0 +1,271 @@
+"""What a page knows, as JSON can hold it: tensors, scopes, views, and the steps in time."""
+
+from __future__ import annotations
+
+import json
+import linecache
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tinygrad_bn.graph.state import Scope
+from tinygrad_bn.graph.tensor import Tensor
+from tinygrad_bn.viz.labels import clean, constant, shape_text
+from tinygrad_bn.viz.model import Card, Diagram
+from tinygrad_bn.viz.page.arrays import Arrays
+from tinygrad_bn.viz.page.layout import Frame, Point, layout_of
+from tinygrad_bn.viz.page.rules import RuleText, rule_text
+from tinygrad_bn.viz.page.steps import Application, Part, applications
+from tinygrad_bn.viz.page.views import View, Views, scopes_of
+
+Json: TypeAlias = dict[str, Any]
+
+MAX_STEPS = 1000
+"""A graph of more cards has no steps: they would make the page too large."""
+
+_LINE = 160
+
+
+class Contents:
+    """The data of one page. Tensors, arrays, rules and scopes are listed once and numbered."""
+
+    def __init__(self, views: Views) -> None:
+        self.views = views
+        self.arrays = Arrays()
+        self.tensors: list[Json] = []
+        self.rules: list[str] = []
+        self._tensors: dict[Tensor, int] = {}
+        self._scopes: dict[Scope, int] = {}
+        self._rules: dict[str, int] = {}
+        self._cards: dict[Tensor, Card] = {}
+        self._faces: dict[str, int] = {}
+
+    def read(self, title: str, *, timeout: float) -> Json:
+        """Put everything together."""
+        self._know(self.views.forward)
+        steps = self._steps()
+        focus = {v.scope: i for i, v in enumerate(self.views.shown) if v.scope is not None}
+        views = [self._view(view, focus, timeout) for view in self.views.shown]
+        return {
+            "title": title,
+            "opening": self.views.opening,
+            "views": views,
+            "steps": steps,
+            "tensors": self.tensors,
+            "faces": [json.loads(face) for face in self._faces],
+            "rules": self.rules,
+            "arrays": self.arrays.facts,
+        }
+
+    def _know(self, drawn: Diagram) -> None:
+        """Remember the card of each tensor that has one of its own."""
+        alone = zip(drawn.cards, drawn.tensors, strict=True)
+        self._cards |= {tensors[0]: card for card, tensors in alone if card.kind != "scope"}
+
+    # tensors -------------------------------------------------------------------------------------
+
+    def _tensor(self, tensor: Tensor) -> int:
+        """Return the position of a tensor, described when it is met first."""
+        if tensor not in self._tensors:
+            self._tensors[tensor] = len(self.tensors)
+            self.tensors.append({})
+            self.tensors[self._tensors[tensor]] = self._facts(tensor)
+        return self._tensors[tensor]
+
+    def _facts(self, tensor: Tensor) -> Json:
+        card = self._cards[tensor]
+        gradient = self.views.subject.gradients.get(tensor, tensor.grad)
+        scope = tensor.scope
+        told: Json = {
+            "name": card.name,
+            "badge": card.badge,
+            "kind": card.kind,
+            "scope": [clean(s.name) for s in scope.path] if scope is not None else [],
+            "value": self.arrays.add(tensor.data),
+        }
+        if gradient is not None:
+            told["gradient"] = self.arrays.add(gradient.data)
+        if tensor.op is not None:
+            told |= self._operation(tensor)
+        return told
+
+    def _operation(self, tensor: Tensor) -> Json:
+        op, origin = tensor.op, tensor.adjoint_of
+        told: Json = {"op": op.name, "doc": " ".join(op.doc.split("\n\n")[0].split())}
+        told["operands"] = self._operands(tensor)
+        told["rules"] = [[i, self._rule(rule_text(op.rules[i]))] for i in tensor.wrt]
+        if tensor.where is not None:
+            text = clean(linecache.getline(*tensor.where), _LINE)
+            told["where"] = [PurePath(tensor.where.file).name, tensor.where.line, text]
+        if origin in self._tensors:
+            told["rule_of"] = self._tensors[origin]
+        return told
+
+    def _operands(self, tensor: Tensor) -> list[Json]:
+        """Say what an operation ran on, in the order of its operands, by the rule's own names."""
+        names = _names(tensor)
+        return [
+            {"as": name, **self._given(x, value)}
+            for name, x, value in zip(names, tensor.inputs, tensor.values, strict=True)
+        ]
+
+    def _given(self, x: Any, value: Any) -> Json:
+        """Point to an operand and its value, or write a number that is folded into the card."""
+        if not isinstance(x, Tensor):
+            return {"text": clean(constant(x), _LINE)}
+        if x not in self._cards:
+            return {"text": constant(np.asarray(value)[()])}
+        known = {"tensor": self._tensors[x]} if x in self._tensors else {}
+        return {**known, "array": self.arrays.add(np.asarray(value))}
+
+    def _rule(self, rule: RuleText) -> int:
+        if rule.code not in self._rules:
+            self._rules[rule.code] = len(self.rules)
+            self.rules.append(rule.code)
+        return self._rules[rule.code]
+
+    # steps ----------------------------------------------------------------------------------------
+
+    def _steps(self) -> list[Json]:
+        """List what happens: values in the order of recording, then the rules in the sweep's."""
+        subject, forward = self.views.subject, self.views.forward
+        if len(forward.cards) > MAX_STEPS:
+            return []
+        steps: list[Json] = [
+            {"kind": "value", "tensor": self._tensor(tensors[0])} for tensors in forward.tensors
+        ]
+        if subject.gradients:
+            (root,) = subject.results
+            start = {"kind": "seed", "tensor": self._tensor(root)}
+            steps += [start, *map(self._applied, applications(root))]
+        return steps
+
+    def _applied(self, applied: Application) -> Json:
+        parts = [self._part(applied, part) for part in applied.parts]
+        number = self._tensor(applied.node)
+        return {"kind": "rule", "tensor": number, "g": self.arrays.add(applied.g), "parts": parts}
+
+    def _part(self, applied: Application, part: Part) -> Json:
+        rule = rule_text(applied.node.op.rules[part.position])
+        told: Json = {
+            "operand": part.position,
+            "tensor": self._tensor(part.operand),
+            "rule": self._rule(rule),
+            "reads": self._reads(applied.node, rule),
+            "piece": self.arrays.add(part.piece),
+            "total": self.arrays.add(part.total),
+            "nth": part.nth,
+            "of": part.of,
+        }
+        if part.shape != part.piece.shape:
+            told["summed"] = f"{shape_text(part.shape)} → {shape_text(part.piece.shape)}"
+        return told
+
+    def _reads(self, node: Tensor, rule: RuleText) -> list[Json]:
+        """List the values that a rule reads, but the gradient that it is given."""
+        own = [("out", {"tensor": self._tensor(node), "array": self.arrays.add(node.data)})]
+        given = zip(rule.names[2:], node.inputs, node.values, strict=False)
+        own += [(name, self._given(x, value)) for name, x, value in given if name in rule.used]
+        return [{"as": name, **what} for name, what in own if name in rule.used]
+
+    # views ----------------------------------------------------------------------------------------
+
+    def _view(self, view: View, focus: Mapping[Scope | None, int], timeout: float) -> Json:
+        """Say what a view shows and where; of one that is too large only how large it is."""
+        drawn = view.drawn
+        told: Json = {"kind": view.kind, "label": clean(view.label), "count": len(drawn.cards)}
+        if not view.fits:
+            return told
+        if view.kind == "operations":
+            self._know_recorded(drawn)
+        laid = layout_of(view, timeout=timeout)
+        framed, collapsed = scopes_of(drawn)
+        opens = {number: focus.get(scope, -1) for number, scope in collapsed.items()}
+        told["size"] = [round(laid.width), round(laid.height)]
+        told["card"] = laid.card
+        told["cards"] = [
+            [self._face(view, card, opens), *map(round, laid.cards[card.number][:2])]
+            for card in drawn.cards
+        ]
+        told["frames"] = [
+            [self._face_of_frame(frame, focus.get(framed.get(frame.cluster), -1)), *map(round, frame.box)]
+            for frame in laid.frames
+        ]
+        told["edges"] = [
+            [edge.source, edge.target, edge.mark, _steps_of(laid.paths[i])]
+            for i, edge in enumerate(drawn.edges)
+            if not edge.saved
+        ]
+        told["saved"] = [[edge.source, edge.target] for edge in drawn.edges if edge.saved]
+        if view.scope is not None:
+            told |= self._whereabouts(view, view.scope, focus)
+        return told
+
+    def _whereabouts(self, view: View, scope: Scope, focus: Mapping[Scope | None, int]) -> Json:
+        """Lead back from the view of a scope: the scopes around it, with their views."""
+        path = [[clean(s.name), focus.get(s, -1)] for s in scope.path]
+        return {"path": path, "stubs": sorted(view.stubs)}
+
+    def _know_recorded(self, drawn: Diagram) -> None:
+        """Take in the operations of a recorded gradient, after those that they belong to."""
+        alone = zip(drawn.cards, drawn.tensors, strict=True)
+        new = {ts[0]: card for card, ts in alone if ts[0] not in self._cards}
+        self._cards |= new
+        for tensor in new:
+            self._tensor(tensor)
+
+    def _face(self, view: View, card: Card, opens: Mapping[int, int]) -> int:
+        """Return the position of what is written on a card, which is alike in many views."""
+        tensors = view.drawn.tensors[card.number]
+        told: Json = {
+            "kind": card.kind,
+            "level": card.level,
+            "badge": card.badge,
+            "family": card.family,
+            "name": card.name,
+            "shape": card.shape,
+            "title": title_of(card, tensors[0]),
+            "note": card.note,
+            "result": card.result,
+            "image": view.mirror and card.level > 0,
+        }
+        if card.value is not None:
+            told["value"], told["alarm"] = card.value
+        if card.kind == "scope":
+            told["opens"] = opens[card.number]
+            told["members"] = [self._tensors[t] for t in tensors if t in self._tensors]
+        else:
+            told["tensor"] = self._tensor(tensors[0])
+        return self._listed({key: v for key, v in told.items() if v is not False and v != ""})
+
+    def _face_of_frame(self, frame: Frame, opens: int) -> int:
+        cluster = frame.cluster
+        return self._listed(
+            {"name": cluster.name, "level": cluster.level, "depth": cluster.depth, "opens": opens}
+        )
+
+    def _listed(self, face: Json) -> int:
+        return self._faces.setdefault(json.dumps(face), len(self._faces))
+
+
+def title_of(card: Card, tensor: Tensor) -> str:
+    """Name an operation on its card where neither the user nor the badge does."""
+    named = card.name or card.kind != "op" or card.badge.startswith(tensor.op.name)
+    return "" if named else clean(tensor.op.name)
+
+
+def _names(tensor: Tensor) -> Sequence[str]:
+    """Name the operands as the rules of their operation do, or else by letters."""
+    letters = [chr(ord("a") + i % 26) for i in range(len(tensor.inputs))]
+    known = rule_text(tensor.op.rules[tensor.wrt[0]]).names[2:] if tensor.wrt else ()
+    return [known[i] if i < len(known) else letter for i, letter in enumerate(letters)]
+
+
+def _steps_of(path: Sequence[Point]) -> list[int]:
+    """Write a path in whole pixels, each point as the way from the one before: that is shorter."""
+    whole = [(round(x), round(y)) for x, y in path]
+    before = [(0, 0), *whole[:-1]]
+    ways = ((x - a, y - b) for (x, y), (a, b) in zip(whole, before, strict=True))
+    return [length for way in ways for length in way]

@@ -1,0 +1,208 @@
+"""The views of a page: levels of detail, the content of each scope, the recorded gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tinygrad_bn.errors import GradientError
+from tinygrad_bn.graph.state import Scope
+from tinygrad_bn.viz.drawing import MAX_NODES
+from tinygrad_bn.viz.engines import RenderError
+from tinygrad_bn.viz.model import Cluster, Diagram
+from tinygrad_bn.viz.reading import diagram
+from tinygrad_bn.viz.subject import Subject, subject_of
+
+OPENING = 40
+"""A page opens with the deepest level that has no more cards."""
+
+_FOCUSED = 2000
+"""Cards that all views of single scopes may have together."""
+
+
+_LEVELS = 8
+"""Levels of detail that the selector offers at most, besides all operations."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One picture of the page.
+
+    ``kind``: "level", "focus" or "operations"; ``scope``: whose content a focus shows; ``stubs``:
+    cards of what enters and leaves it; ``mirror``: whether the gradient is a mirror image.
+    """
+
+    kind: str
+    label: str
+    drawn: Diagram
+    mirror: bool = False
+    scope: Scope | None = None
+    stubs: frozenset[int] = frozenset()
+
+    @property
+    def fits(self) -> bool:
+        """Whether it is small enough to be laid out."""
+        return len(self.drawn.cards) <= MAX_NODES
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Views:
+    """All views, those of the detail selector first; ``forward`` has every card of the graph."""
+
+    subject: Subject
+    forward: Diagram
+    shown: Sequence[View]
+    opening: int
+
+
+def views_of(obj: Any) -> Views:
+    """Choose the views of something that holds a graph.
+
+    Raises DTypeError where there is no tensor, RenderError where every level is too large.
+    """
+    _refuse_large(obj)
+    subject = _subject(obj)
+    full = diagram(subject, values=True)
+    nesting = max((len(frames) for frames in full.frames().values()), default=0)
+    depths = range(min(nesting, _LEVELS))
+    drawn = [*(diagram(subject, depth=d, values=True) for d in depths), full]
+    mirror = subject.backward == "rules"
+    levels = [View("level", _label(d, found, full), found, mirror) for d, found in enumerate(drawn)]
+    small = [i for i, view in enumerate(levels) if len(view.drawn.cards) <= OPENING]
+    opening = small[-1] if small else next(i for i, view in enumerate(levels) if view.fits)
+    recorded = [_operations(obj)] if mirror else []
+    shown = [*levels, *recorded, *_focused(levels)]
+    forward = forward_of(full)[0] if mirror else full
+    return Views(subject, forward, shown, opening)
+
+
+def _subject(obj: Any) -> Subject:
+    """Take the gradient by its rules where there is one; not where an operand was assigned since,
+    whose gradient still has its numbers, but cannot be recorded."""
+    subject = subject_of(obj, "annotate")
+    if not subject.gradients or any(t.adjoint_of is not None for t in subject.nodes()):
+        return subject
+    try:
+        return subject_of(obj, "rules")
+    except GradientError:
+        return subject
+
+
+def _refuse_large(obj: Any) -> None:
+    """Refuse a graph that has no level to open with, before anything is computed for it."""
+    least = len(diagram(subject_of(obj, "none"), depth=0).cards)
+    if least > MAX_NODES:
+        raise RenderError(
+            f"The graph has {least:,} cards even with every scope collapsed; a page lays out at "
+            f"most {MAX_NODES}.",
+            'Open scopes (with tinygrad_bn.scope("name"):) around its parts, or list all with '
+            'render and the suffix ".txt".',
+        )
+
+
+def _label(depth: int, drawn: Diagram, full: Diagram) -> str:
+    if drawn is full:
+        return "all operations"
+    return "outermost scopes" if depth == 0 else f"scopes opened to depth {depth}"
+
+
+def _operations(obj: Any) -> View:
+    """Show the gradient as every operation that computes it."""
+    found = diagram(subject_of(obj, "ops"), values=True)
+    return View("operations", "every operation of the gradient", found)
+
+
+def scopes_of(drawn: Diagram) -> tuple[dict[Cluster, Scope], dict[int, Scope]]:
+    """Say which scope each cluster frames, and each collapsed card stands for."""
+    framed: dict[Cluster, Scope] = {}
+    collapsed: dict[int, Scope] = {}
+    for number, frames in drawn.frames().items():
+        scope = next((t.scope for t in drawn.tensors[number] if t.op is not None), None)
+        path = scope.path if scope is not None else ()
+        framed.update(zip(frames, path, strict=False))
+        if drawn.cards[number].kind == "scope":
+            collapsed[number] = path[len(frames)]
+    return framed, collapsed
+
+
+def _focused(levels: Sequence[View]) -> list[View]:
+    """Show the content of each scope, at the deepest level at which it is readable."""
+    inside = [_contents(view.drawn) for view in levels]
+    scopes = list(dict.fromkeys(scope for found in inside for scope in found))
+    chosen: list[View] = []
+    budget = _FOCUSED
+    for scope in scopes:
+        holding = [(v, found[scope]) for v, found in zip(levels, inside, strict=True) if scope in found]
+        readable = [pair for pair in holding if len(pair[1]) <= OPENING]
+        view, members = readable[-1] if readable else holding[0]
+        focus = _focus(view, scope, members)
+        if focus.fits and len(focus.drawn.cards) <= budget:
+            budget -= len(focus.drawn.cards)
+            chosen.append(focus)
+    return chosen
+
+
+def _contents(drawn: Diagram) -> dict[Scope, list[int]]:
+    """List the cards inside each scope that is open."""
+    framed, _ = scopes_of(drawn)
+    found: dict[Scope, list[int]] = {}
+    for number, frames in drawn.frames().items():
+        for cluster in frames:
+            if cluster in framed:
+                found.setdefault(framed[cluster], []).append(number)
+    return found
+
+
+def _focus(view: View, scope: Scope, members: list[int]) -> View:
+    """Keep the cards of one scope, and as stubs those from which and to which edges lead."""
+    inside = set(members)
+    edges = [e for e in view.drawn.edges if not e.saved]
+    around = {e.source for e in edges if e.target in inside}
+    around |= {e.target for e in edges if e.source in inside}
+    images = {image: card for card, image in view.drawn.beside} if view.mirror else {}
+    around |= {images[number] for number in around if number in images}
+    kept = sorted(inside | around)
+    drawn = restricted(view.drawn, kept, members, above=len(scope.path) - 1)
+    stubs = frozenset(i for i, number in enumerate(kept) if number not in inside)
+    return View("focus", scope.name, drawn, view.mirror, scope, stubs)
+
+
+def restricted(
+    drawn: Diagram, kept: Sequence[int], framed: Iterable[int], *, above: int = 0
+) -> Diagram:
+    """Keep some cards, numbered anew, and around the framed ones their clusters but the outer."""
+    new = {number: i for i, number in enumerate(kept)}
+    cards = [replace(drawn.cards[number], number=i) for number, i in new.items()]
+    edges = [
+        e._replace(source=new[e.source], target=new[e.target])
+        for e in drawn.edges
+        if e.source in new and e.target in new
+    ]
+    beside = [(new[a], new[b]) for a, b in drawn.beside if a in new and b in new]
+    tensors = [drawn.tensors[number] for number in kept]
+    root = _root(drawn, new, set(framed), above)
+    return Diagram(cards, edges, root, beside, tensors)
+
+
+def _root(drawn: Diagram, new: dict[int, int], framed: set[int], above: int) -> Cluster:
+    """Nest the kept cards; stubs stand outside every frame."""
+    root = Cluster("", 0, 0)
+    copies: dict[Cluster, Cluster] = {}
+    for number, frames in drawn.frames().items():
+        if number not in new:
+            continue
+        parent = root
+        for cluster in frames[above:] if number in framed else ():
+            if cluster not in copies:
+                copies[cluster] = Cluster(cluster.name, cluster.level, cluster.depth)
+                parent.members.append(copies[cluster])
+            parent = copies[cluster]
+        parent.members.append(new[number])
+    return root
+
+
+def forward_of(drawn: Diagram) -> tuple[Diagram, list[int]]:
+    """Return what a mirrored diagram mirrors, and the numbers that its cards had."""
+    kept = [card.number for card in drawn.cards if card.level == 0]
+    return restricted(drawn, kept, kept), kept
