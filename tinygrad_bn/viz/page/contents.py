@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tinygrad_bn.graph.state import Scope
+from tinygrad_bn.graph.sweep import ancestors
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.viz.labels import clean, constant, shape_text
 from tinygrad_bn.viz.model import Card, Diagram
@@ -41,6 +42,7 @@ class Contents:
         self._rules: dict[str, int] = {}
         self._cards: dict[Tensor, Card] = {}
         self._faces: dict[str, int] = {}
+        self._saved = _saved(views)
 
     def read(self, title: str, *, timeout: float) -> Json:
         """Put everything together."""
@@ -53,6 +55,7 @@ class Contents:
             "opening": self.views.opening,
             "views": views,
             "steps": steps,
+            "results": [self._tensors[r] for r in self.views.subject.results if r in self._tensors],
             "tensors": self.tensors,
             "faces": [json.loads(face) for face in self._faces],
             "rules": self.rules,
@@ -93,7 +96,8 @@ class Contents:
 
     def _operation(self, tensor: Tensor) -> Json:
         op, origin = tensor.op, tensor.adjoint_of
-        told: Json = {"op": op.name, "doc": " ".join(op.doc.split("\n\n")[0].split())}
+        doc = " ".join(op.doc.split("\n\n")[0].split()).replace("``", "")
+        told: Json = {"op": op.name, "doc": clean(doc, _LINE)}
         told["operands"] = self._operands(tensor)
         told["rules"] = [[i, self._rule(rule_text(op.rules[i]))] for i in tensor.wrt]
         if tensor.where is not None:
@@ -165,10 +169,18 @@ class Contents:
 
     def _reads(self, node: Tensor, rule: RuleText) -> list[Json]:
         """List the values that a rule reads, but the gradient that it is given."""
-        own = [("out", {"tensor": self._tensor(node), "array": self.arrays.add(node.data)})]
-        given = zip(rule.names[2:], node.inputs, node.values, strict=False)
-        own += [(name, self._given(x, value)) for name, x, value in given if name in rule.used]
-        return [{"as": name, **what} for name, what in own if name in rule.used]
+        given = [("out", node, node.data)]
+        given += zip(rule.names[2:], node.inputs, node.values, strict=False)
+        return [
+            {"as": name, **self._given(x, value)}
+            for name, x, value in given
+            if name in rule.used and self._read(node, x)
+        ]
+
+    def _read(self, node: Tensor, x: Any) -> bool:
+        """Whether the rules of a node used the value of an operand, and not its shape alone."""
+        recorded = self._saved.get(node)
+        return recorded is None or x in recorded or not isinstance(x, Tensor)
 
     # views ----------------------------------------------------------------------------------------
 
@@ -248,6 +260,19 @@ class Contents:
 
     def _listed(self, face: Json) -> int:
         return self._faces.setdefault(json.dumps(face), len(self._faces))
+
+
+def _saved(views: Views) -> dict[Tensor, set[Tensor]]:
+    """Collect from the recorded sweep which values the rules of each operation read.
+
+    Where the sweep was not recorded, nothing is known of any operation.
+    """
+    recorded = ancestors(views.subject.gradients.values()) if views.mirror else []
+    found: dict[Tensor, set[Tensor]] = {n.adjoint_of: set() for n in recorded if n.adjoint_of is not None}
+    for node in recorded:
+        if node.adjoint_of is not None:
+            found[node.adjoint_of] |= {x for x in node.inputs if isinstance(x, Tensor)}
+    return found
 
 
 def title_of(card: Card, tensor: Tensor) -> str:

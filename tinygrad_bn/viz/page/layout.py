@@ -57,29 +57,42 @@ class Layout:
         return min(_SCREEN / max(self.width, 1.0), 1.0 / max(self.height, 1.0))
 
 
+class Manner(NamedTuple):
+    """How the engine is asked to lay out: the direction, and how straight the main lines are."""
+
+    direction: str
+    weight: int
+
+
+_MANNERS = Manner("TB", 12), Manner("TB", 1), Manner("LR", 1)
+
+
 def layout_of(view: View, *, timeout: float) -> Layout:
-    """Lay out a view from top to bottom; from left to right where that can be drawn larger."""
-    down = _laid_out(view, "TB", timeout)
-    if down.width <= 1.3 * _SCREEN * down.height:
-        return down
-    across = _laid_out(view, "LR", timeout)
-    return across if across.scale > down.scale else down
+    """Lay out a view in straight lines from top to bottom.
+
+    Where that is too wide for a screen, the manner in which it can be drawn largest is taken.
+    """
+    first, *others = _MANNERS
+    found = _laid_out(view, first, timeout)
+    if found.width <= _SCREEN * found.height:
+        return found
+    return max([found, *(_laid_out(view, m, timeout) for m in others)], key=lambda laid: laid.scale)
 
 
-def _laid_out(view: View, direction: str, timeout: float) -> Layout:
+def _laid_out(view: View, manner: Manner, timeout: float) -> Layout:
     card = width_of(view.drawn.cards)
     if not view.mirror:
-        return _by_engine(view.drawn, card, direction, timeout)
+        return _by_engine(view.drawn, card, manner, timeout)
     forward, numbers = forward_of(view.drawn)
-    below = _by_engine(forward, card, direction, timeout)
-    return _Mirroring(view.drawn, forward, numbers, below).read(sideways=direction == "TB")
+    below = _by_engine(forward, card, manner, timeout)
+    return _Mirroring(view.drawn, forward, numbers, below).read(sideways=manner.direction == "TB")
 
 
 # the engine's part ----------------------------------------------------------------------------
 
 
-def _by_engine(drawn: Diagram, card: int, direction: str, timeout: float) -> Layout:
-    source = _dot(drawn, card, direction)
+def _by_engine(drawn: Diagram, card: int, manner: Manner, timeout: float) -> Layout:
+    source = _dot(drawn, card, manner)
     answer = picture(source, "json0", dpi=72, timeout=timeout)
     if answer is None:
         raise OptionalDependencyError(
@@ -89,10 +102,10 @@ def _by_engine(drawn: Diagram, card: int, direction: str, timeout: float) -> Lay
     return _read(json.loads(answer), drawn, card)
 
 
-def _dot(drawn: Diagram, card: int, direction: str) -> str:
+def _dot(drawn: Diagram, card: int, manner: Manner) -> str:
     """Write boxes, frames and edges as DOT; no text of the user's is in it."""
     lines = [
-        f"digraph {{ rankdir={direction}; newrank=true; nodesep=0.2; ranksep=0.3;"
+        f"digraph {{ rankdir={manner.direction}; newrank=true; nodesep=0.2; ranksep=0.3;"
         "node [shape=box, fixedsize=true, margin=0]; edge [arrowsize=0.6];"
     ]
     size = card / 72, HEIGHT / 72
@@ -106,7 +119,7 @@ def _dot(drawn: Diagram, card: int, direction: str) -> str:
             else:
                 lines.append("}" if member is None else _node(member, size))
         lines.append("}")
-    lines += _edges(drawn)
+    lines += _edges(drawn, manner.weight)
     return "\n".join([*lines, "}"])
 
 
@@ -121,16 +134,28 @@ def _title(cluster: Cluster) -> str:
     return f"margin=11; labeljust=l; label=<{table}</TABLE>>;"
 
 
-def _edges(drawn: Diagram) -> Iterable[str]:
+def _edges(drawn: Diagram, heaviest: int) -> Iterable[str]:
     """Write the edges but those of saved values; those of a gradient backwards: it flows up."""
-    ranks = _ranks(drawn)
+    ranks, straight = _ranks(drawn), _longest(drawn)
     for i, edge in enumerate(drawn.edges):
         if not edge.saved:
-            ends = _ends(edge, drawn.cards)
-            yield f"n{ends[0]} -> n{ends[1]} [id=e{i}, minlen={ranks.get(edge, 1)}];"
+            ends, weight = _ends(edge, drawn.cards), heaviest if i in straight else 1
+            length = ranks.get(edge, 1)
+            yield f"n{ends[0]} -> n{ends[1]} [id=e{i}, minlen={length}, weight={weight}];"
     if len(drawn.cards) <= _ALIGNED:
         for one, other in drawn.beside:
             yield f"n{one} -> n{other} [style=invis, minlen=0];"
+
+
+def _longest(drawn: Diagram) -> set[int]:
+    """Choose for each card the edge on the longest way to it: these are drawn straight."""
+    heights = [0] * len(drawn.cards)
+    chosen: dict[int, int] = {}
+    for i, edge in sorted(enumerate(drawn.edges), key=lambda pair: pair[1].target):
+        if not edge.saved and heights[edge.source] + 1 > heights[edge.target]:
+            heights[edge.target] = heights[edge.source] + 1
+            chosen[edge.target] = i
+    return set(chosen.values())
 
 
 def _ends(edge: Edge, cards: Sequence[Card]) -> tuple[int, int]:

@@ -4,12 +4,12 @@
   const byId = (id) => document.getElementById(id);
   const HEIGHT = 44;
   const THUMBNAIL = 34;
-  const READABLE = 0.72;
+  const READABLE = 0.6;
   const SVG = "http://www.w3.org/2000/svg";
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
   const last = data.steps.length - 1;
-  const state = { view: -1, step: last, node: null, shown: "overview", query: "", hit: -1, saved: true };
+  const state = { view: -1, step: last, node: null, shown: "overview", query: "", hit: -1, saved: true, hover: null };
   const camera = { x: 0, y: 0, k: 1 };
   let scene = null;
   let timer = 0;
@@ -43,6 +43,13 @@
   function label(number) {
     const tensor = data.tensors[number];
     return tensor.name || tensor.badge;
+  }
+
+  const born = new Map(data.steps.flatMap((step, i) => (step.kind === "value" ? [[step.tensor, i]] : [])));
+  /** Name a tensor so that it can be told from others: an unnamed one by the step that made it. */
+  function told(number) {
+    const { name, badge } = data.tensors[number];
+    return name || (born.has(number) ? `${badge} (step ${born.get(number) + 1})` : badge);
   }
 
   const pen = document.createElement("canvas").getContext("2d");
@@ -162,7 +169,7 @@
   function sceneOf(index) {
     const view = data.views[index];
     const cards = view.cards.map(([face, x, y], i) => ({
-      ...data.faces[face], number: i, x, y, width: view.card, stub: (view.stubs || []).includes(i) }));
+      ...data.faces[face], face, number: i, x, y, width: view.card, stub: (view.stubs || []).includes(i) }));
     const found = { view, cards, at: new Map(), gradientAt: new Map(), edges: [], elements: [] };
     for (const card of cards) {
       const where = card.image ? found.gradientAt : found.at;
@@ -201,7 +208,7 @@
   const onlyKnown = (numbers) => [...new Set(numbers.filter((n) => n !== undefined))];
 
   function keyOf(card) {
-    if (card.kind === "scope") return `s${card.number}`;
+    if (card.kind === "scope") return `s${card.face}`;
     return `${card.image ? "g" : "n"}${card.tensor}`;
   }
 
@@ -558,9 +565,10 @@
   // the panel ----------------------------------------------------------------------------------------
 
   function panel() {
-    const card = selectedCard();
+    const preview = state.shown === "overview" ? state.hover : null;
+    const card = preview || selectedCard();
     const content = state.shown === "step" && data.steps.length ? stepPanel(data.steps[state.step])
-      : state.shown === "card" && card ? cardPanel(card) : overview();
+      : card ? cardPanel(card) : overview();
     byId("panel").replaceChildren(...content.flat().filter((part) => part !== null));
     byId("panel").scrollTop = 0;
   }
@@ -572,7 +580,7 @@
       select(scene.cards[card]);
       follow([card]);
     };
-    return html("button", { class: "link", onclick: open }, label(number));
+    return html("button", { class: "link", onclick: open }, told(number));
   }
 
   function cardPanel(card) {
@@ -596,7 +604,7 @@
   function operandsPanel(tensor) {
     if (!tensor.operands || !tensor.operands.length) return [];
     const lines = tensor.operands.map((operand) =>
-      html("li", {}, html("b", {}, `${operand.as} = `), operandText(operand)));
+      html("li", {}, html("code", {}, operand.as), " = ", operandText(operand)));
     return [html("h3", {}, "operands"), html("ul", { class: "members" }, lines)];
   }
 
@@ -608,7 +616,7 @@
   function rulesPanel(tensor) {
     if (!tensor.rules || !tensor.rules.length) return [];
     const rules = tensor.rules.map(([i, rule]) => html("div", {},
-      html("div", {}, "gradient of ", html("b", {}, tensor.operands[i].as), " ", operandText(tensor.operands[i])),
+      html("div", {}, "to ", html("code", {}, tensor.operands[i].as), " = ", operandText(tensor.operands[i])),
       html("pre", {}, data.rules[rule])));
     return [html("h3", {}, "derivative rules"), ...rules];
   }
@@ -662,8 +670,8 @@
     ];
   }
 
-  function given(operand, kind = "") {
-    const name = html("b", { class: kind }, operand.as);
+  function given(operand) {
+    const name = html("code", {}, operand.as);
     if (operand.text !== undefined) return html("div", { class: "block" }, html("div", { class: "title" }, name, `= ${operand.text}`));
     const title = operand.tensor === undefined ? [name] : [name, "=", tensorLink(operand.tensor)];
     return block(html("span", {}, title.flatMap((part) => [part, " "])), operand.array);
@@ -685,7 +693,7 @@
       html("h2", {}, html("span", { class: "grad-text" }, `back through ${tensor.badge}`), tensor.name ? ` (${tensor.name})` : ""),
       html("div", { class: "path" }, ["backward", tensor.op, ...tensor.scope.slice().reverse().map((s) => `in ${s}`)].join(" · ")),
       html("h3", { class: "grad" }, "gradient that arrives"),
-      block(html("span", {}, html("b", {}, "g"), ` = ∂${label(step.tensor)}`), step.g),
+      block(html("span", {}, html("code", {}, "g"), ` = ∂ ${told(step.tensor)}`), step.g),
       reads.size ? html("h3", {}, "values that the rule reads") : null,
       ...[...reads.values()].map((read) => given(read)),
       html("h3", { class: "grad" }, step.parts.length > 1 ? "rules, one for each operand" : "rule"),
@@ -697,14 +705,14 @@
     const name = tensor.operands[part.operand].as;
     const code = data.rules[part.rule].replace(/^lambda [^:]*: /, "");
     const sum = part.of > 1
-      ? [html("div", {}, `contribution ${part.nth} of ${part.of} to ∂${label(part.tensor)}; `,
+      ? [html("div", {}, `contribution ${part.nth} of ${part.of} to ∂ ${told(part.tensor)}; `,
         html("b", {}, part.nth === part.of ? "the sum is complete:" : "the sum so far:")), block("sum", part.total)]
       : [];
     return html("div", { class: "part" },
-      html("div", {}, "to ", html("b", {}, name), " = ", tensorLink(part.tensor)),
+      html("div", {}, "to ", html("code", {}, name), " = ", tensorLink(part.tensor)),
       html("pre", { title: data.rules[part.rule] }, code),
       part.summed ? html("p", { class: "quiet" }, `then summed over what was broadcast, ${part.summed}`) : null,
-      block(part.of > 1 ? "contribution" : `∂${label(part.tensor)}`, part.piece), ...sum);
+      block(part.of > 1 ? "contribution" : `∂ ${told(part.tensor)}`, part.piece), ...sum);
   }
 
   function overview() {
@@ -726,10 +734,15 @@
   }
 
   function inputsAndResults() {
-    const results = scene.cards.filter((card) => card.result && card.tensor !== undefined && !card.image);
-    if (!results.length) return [];
-    return [html("h3", {}, results.length > 1 ? "results" : "result"),
-      ...results.slice(0, 4).map((card) => block(tensorLink(card.tensor), data.tensors[card.tensor].value))];
+    const given = data.tensors.flatMap((tensor, i) => (tensor.name && !tensor.op && born.has(i) ? [i] : []));
+    const line = (number) => html("li", {}, tensorLink(number), " ",
+      html("span", { class: "shape" }, shapeText(data.arrays[data.tensors[number].value].shape)));
+    return [
+      data.results.length ? html("h3", {}, data.results.length > 1 ? "results" : "result") : null,
+      ...data.results.slice(0, 4).map((number) => block(tensorLink(number), data.tensors[number].value)),
+      given.length ? html("h3", {}, "given") : null,
+      given.length ? html("ul", { class: "members columns" }, given.slice(0, 24).map(line)) : null,
+    ];
   }
 
   function keysList() {
@@ -796,7 +809,7 @@
 
   function toldStep() {
     const step = data.steps[state.step];
-    if (!step) return [];
+    if (!step || !stepping()) return [`${data.steps.length} steps · space plays them`];
     const side = step.kind === "value" ? "forward" : "backward";
     const shape = shapeText(data.arrays[data.tensors[step.tensor].value].shape);
     const name = data.tensors[step.tensor].badge;
@@ -812,6 +825,7 @@
     const before = state.view >= 0 && selectedCard();
     state.view = index;
     scene = sceneOf(index);
+    state.hover = null;
     if (before && before.kind === "scope") {
       state.node = null;
       state.shown = "overview";
@@ -876,7 +890,13 @@
 
   // the address ----------------------------------------------------------------------------------------
 
+  let remembering = 0;
   function remember() {
+    clearTimeout(remembering);
+    remembering = setTimeout(address, 100);
+  }
+
+  function address() {
     const parts = [`view=${state.view}`];
     if (stepping()) parts.push(`step=${state.step + 1}`);
     if (state.node) parts.push(`node=${state.node}`);
@@ -949,6 +969,13 @@
       scene.elements[number].focus({ preventScroll: true });
       follow([number]);
     }
+  }
+
+  /** Show in the panel what the pointer rests on, while nothing is selected. */
+  function hover(card) {
+    if (state.hover === card) return;
+    state.hover = card;
+    if (state.shown === "overview" && !pointers.size) panel();
   }
 
   function pressCard(card, event) {
@@ -1034,6 +1061,11 @@
     }, { passive: false });
     canvas.addEventListener("click", (event) => {
       if (travelled < 4) select(cardUnder(event));
+    });
+    let hovering = 0;
+    canvas.addEventListener("pointerover", (event) => {
+      clearTimeout(hovering);
+      hovering = setTimeout(() => hover(cardUnder(event)), 140);
     });
     canvas.addEventListener("dblclick", (event) => {
       const card = cardUnder(event);

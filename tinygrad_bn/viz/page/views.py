@@ -55,6 +55,11 @@ class Views:
     shown: Sequence[View]
     opening: int
 
+    @property
+    def mirror(self) -> bool:
+        """Whether the gradient stands beside the graph."""
+        return self.subject.backward == "rules"
+
 
 def views_of(obj: Any) -> Views:
     """Choose the views of something that holds a graph.
