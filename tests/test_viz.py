@@ -128,7 +128,7 @@ def test_scopes_are_numbered_by_use_not_by_when_their_weights_were_made():
     with tg.scope("later"):
         y = h @ first
     assert names(y, depth=0) == ["x", "late", "later"]
-    assert names(y) == ["x", "w", "@", "v", "@"]
+    assert names(y) == ["x", "w", "h", "v", "y"]
 
 
 def test_a_product_with_itself_has_two_edges():
@@ -230,6 +230,76 @@ def test_a_named_constant_is_an_input_and_an_anonymous_one_a_constant():
     x = tg.Tensor([1.0], requires_grad=True)
     kinds = [c.kind for c in drawn(x * tg.Tensor([2.0], name="data") + [3.0]).cards]
     assert kinds == ["parameter", "input", "op", "constant", "op"]
+
+
+def test_results_are_named_by_the_variables_they_are_put_into():
+    x = tg.Tensor(np.eye(2), requires_grad=True)
+    normed = tg.batch_norm(x)
+    doubled = normed * 2
+    for _ in range(2):
+        doubled = doubled * 2
+    chained = kept = tg.exp(doubled)
+    total: tg.Tensor = kept + normed
+    assert chained.name is None
+    found = diagram(subject_of(total, "none"))
+    assert [(c.name, c.badge) for c in found.cards if c.name] == [
+        ("x", "θ"), ("pilot", "const"), ("x − pilot", "−"), ("μ − pilot", "÷ 2"), ("x − μ", "−"),
+        ("σ²", "÷ 2"), ("σ", "√"), ("normed", "÷"), ("doubled", "× 2"), ("doubled", "× 2"),
+        ("doubled", "× 2"), ("chained", "exp"), ("total", "+"),
+    ]  # fmt: skip
+
+
+def test_a_users_names_go_before_variables_and_those_before_the_terms_of_a_formula():
+    x = tg.Tensor(np.eye(2), requires_grad=True)
+    normed = tg.standardize(x, axis=0)
+    normed.name = "given"
+    assert drawn(normed).cards[-1].name == "given"
+    assert drawn(tg.standardize(x, axis=0)).cards[-1].name == "x̂"
+
+
+def test_a_helpers_parameters_and_private_variables_name_nothing():
+    _x = tg.Tensor([1.0], requires_grad=True)
+    assert names(_x) == ["θ"]
+
+
+def test_scopes_are_collapsed_by_predicate():
+    loss = normalised_loss()
+    composed = drawn(loss, collapse=lambda scope: scope.composed).cards
+    assert [c.name for c in composed if c.kind == "scope"] == ["batch_norm"]
+    inner = drawn(loss, collapse=lambda scope: scope.name == "standardize")
+    assert [c.name for c in inner.cards if c.kind == "scope"] == ["standardize"]
+    assert [m.name for m in inner.walk() if not isinstance(m, int | None)] == ["batch_norm"]
+
+
+def test_the_mirror_image_has_a_gradient_beside_each_card_that_one_reaches():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    a = x * x
+    b = a + x
+    loss = tg.sum(b * np.array([1.0, 3.0]))
+    found = drawn(loss, backward="rules", values=True)
+    forward, backward = ([c for c in found.cards if c.level == level] for level in (0, 1))
+    assert [c.name for c in forward] == ["x", "a", "b", "", "", "loss"]
+    assert [c.name for c in backward] == ["∂loss", "", "∂b", "∂a", "∂x"]
+    assert backward[0].kind == "seed"
+    assert backward[-1].note == "sum of 3"
+    assert backward[-1].value.text == "mean 9, std 6"
+    beside = {
+        forward.name: found.cards[b].name for f, b in found.beside if (forward := found.cards[f])
+    }
+    assert beside["x"] == "∂x"
+    names = lambda e: (found.cards[e.source].name, found.cards[e.target].name)  # noqa: E731
+    turned = [names(e) for e in found.edges if found.cards[e.source].level == 1]
+    assert turned.count(("∂a", "∂x")) == 2
+    assert ("∂b", "∂x") in turned
+    assert ("x", "∂a") in [(named[e.source], named[e.target]) for e in found.edges if e.saved]
+    assert x.grad is None
+
+
+def test_the_mirror_image_of_a_collapsed_scope_is_one_card():
+    found = drawn(layered(), depth=0, backward="rules")
+    gradients = ["∂ cross_entropy", "∂ layer2", "∂ layer1", "∂ layer0"]
+    assert [c.name for c in found.cards if c.level == 1] == gradients
+    assert [found.cards[a].name for a, _ in found.beside] == [g[2:] for g in gradients]
 
 
 # names ----------------------------------------------------------------------------------------
@@ -381,9 +451,9 @@ def test_a_hundred_thousand_nodes_are_listed_and_collapsed(tmp_path):
     assert text.splitlines()[:3] == [
         "n0 x: parameter  scalar float64",
         "chain:",
-        "  n1 add(n0, 1)  scalar float64",
+        "  n1 y = add(n0, 1)  scalar float64",
     ]
-    assert text.endswith("n100000 add(n99999, 1)  scalar float64  -> result\n")
+    assert text.endswith("n100000 y = add(n99999, 1)  scalar float64  -> result\n")
     assert "100000 ops" in viz.graph(y, depth=0).source
 
 

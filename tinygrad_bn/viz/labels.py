@@ -29,6 +29,15 @@ def clean(text: str, limit: int = LONGEST) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def gradient_of(name: str) -> str:
+    """Write the name of a gradient.
+
+    >>> gradient_of("x"), gradient_of("x − μ")
+    ('∂x', '∂(x − μ)')
+    """
+    return f"∂({name})" if " " in name else f"∂{name}"
+
+
 def shape_text(shape: tuple[int, ...]) -> str:
     """Write a shape with multiplication signs.
 
