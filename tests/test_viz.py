@@ -16,6 +16,7 @@ from tinygrad_bn.errors import DTypeError, GradientError, OptionalDependencyErro
 from tinygrad_bn.graph.tensor import Variable
 from tinygrad_bn.viz import engines
 from tinygrad_bn.viz.labels import clean, number, summary
+from tinygrad_bn.viz.legend import legend
 from tinygrad_bn.viz.reading import diagram
 from tinygrad_bn.viz.subject import subject_of
 
@@ -297,6 +298,25 @@ def test_the_mirror_image_of_a_collapsed_scope_is_one_card():
     gradients = ["∂ cross_entropy", "∂ layer2", "∂ layer1", "∂ layer0"]
     assert [c.name for c in found.cards if c.level == 1] == gradients
     assert [found.cards[a].name for a, _ in found.beside] == [g[2:] for g in gradients]
+
+
+def test_the_legend_explains_what_occurs_and_nothing_else():
+    loss = normalised_loss()
+
+    def told(**options):
+        return [entry.meaning for entry in legend(drawn(loss, **options))]
+
+    plain = ["requires a gradient", "constant", "elementwise", "reduction", "unary"]
+    values, gradients = "a value is used", "a gradient is passed back"
+    assert told(backward="none") == [*plain, values]
+    assert told() == [*plain, values, "gradient of the result"]
+    mirror = told(backward="rules")
+    assert mirror[-5:] == [
+        "the gradient starts here", "gradient", values, gradients, "a rule reads a value"
+    ]  # fmt: skip
+    assert "several operations" in told(depth=0)
+    assert "labelloc=b" in viz.graph(loss, legend=True).source
+    assert "a value is used" not in viz.graph(loss).source
 
 
 # names ----------------------------------------------------------------------------------------

@@ -58,6 +58,11 @@ def diagram(
     return mirrored(drawn, reader.saved()) if subject.backward == "rules" else drawn
 
 
+def nesting(drawn: Diagram) -> int:
+    """Count the levels of clusters."""
+    return max((len(frames) for frames in drawn.frames().values()), default=0)
+
+
 class _Reader:
     """One reading: every table is filled in one pass over the nodes in recording order."""
 
