@@ -40,6 +40,12 @@ def normalised_loss():
     return loss
 
 
+def weighted():
+    loss = tg.sum(normalised() * np.arange(32.0).reshape(8, 4) ** 2)
+    loss.name = "loss"
+    return loss
+
+
 def classified():
     z = tg.Tensor(np.arange(12.0).reshape(4, 3) % 5, requires_grad=True, name="z")
     loss = tg.cross_entropy(z, np.array([0, 1, 2, 0]))
@@ -79,7 +85,8 @@ def without_engine(monkeypatch):
     [
         ("batch_norm", normalised, {}),
         ("batch_norm_depth_0", normalised, {"depth": 0}),
-        ("batch_norm_backward", normalised_loss, {"backward": "ops"}),
+        ("batch_norm_backward", normalised_loss, {"backward": "ops", "values": False}),
+        ("batch_norm_rules", weighted, {"backward": "rules"}),
         ("cross_entropy_values", classified, {"values": True}),
         ("layers_backward_depth_0", layered, {"depth": 0, "backward": "ops"}),
     ],
@@ -503,6 +510,16 @@ def test_too_many_nodes_name_the_depth_that_would_do():
     [
         (lambda p: viz.graph([1, "a"]), DTypeError, "graph of a list without tensors."),
         (lambda p: viz.graph(normalised(), depth=-1), ShapeError, "graph with depth=-1."),
+        (
+            lambda p: viz.graph(normalised(), collapse="softmax"),
+            DTypeError,
+            "graph with collapse='softmax', which is no function of a scope.",
+        ),
+        (
+            lambda p: viz.graph(normalised(), backward=True),
+            ShapeError,
+            "graph with backward=True.",
+        ),
         (
             lambda p: viz.graph(normalised(), backward="ops"),
             GradientError,

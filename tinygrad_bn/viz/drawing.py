@@ -141,6 +141,11 @@ def _read(
     """Read the diagram of something."""
     if depth is not None and depth < 0:
         raise ShapeError(f"graph with depth={depth}.", "Use 0 or more, or None for everything.")
+    if collapse is not None and not callable(collapse):
+        raise DTypeError(
+            f"graph with collapse={collapse!r}, which is no function of a scope.",
+            'Pass one, such as lambda scope: scope.name == "softmax".',
+        )
     subject = subject_of(obj, backward)
     return subject, diagram(subject, depth=depth, collapse=collapse, values=values)
 
