@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from tinygrad_bn.viz.labels import gradient_of
 from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge
 
 
@@ -47,7 +48,7 @@ def _image(card: Card, number: int, contributions: int) -> Card:
         kind=kind,
         level=card.level + 1,
         badge="" if kind == "scope" else badge,
-        name=f"∂ {card.name}" if kind == "scope" else f"∂{card.name}" if card.name else "",
+        name=f"∂ {card.name}" if kind == "scope" else gradient_of(card.name) if card.name else "",
         note="" if kind == "scope" else several,
         call=f"gradient of {called or 'n' + str(card.number)}",
         result=False,

@@ -10,9 +10,18 @@ from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.state import Scope
 from tinygrad_bn.graph.sweep import ancestors
 from tinygrad_bn.graph.tensor import Tensor, Variable
-from tinygrad_bn.viz.labels import clean, constant, index_text, plain, shape_text, summary
+from tinygrad_bn.viz.labels import (
+    clean,
+    constant,
+    gradient_of,
+    index_text,
+    plain,
+    shape_text,
+    summary,
+)
 from tinygrad_bn.viz.mirror import mirrored
 from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge, Line
+from tinygrad_bn.viz.naming import assigned
 from tinygrad_bn.viz.subject import Subject
 
 Path: TypeAlias = tuple[Scope, ...]
@@ -49,6 +58,11 @@ def diagram(
     return mirrored(drawn, reader.saved()) if subject.backward == "rules" else drawn
 
 
+def nesting(drawn: Diagram) -> int:
+    """Count the levels of clusters."""
+    return max((len(frames) for frames in drawn.frames().values()), default=0)
+
+
 class _Reader:
     """One reading: every table is filled in one pass over the nodes in recording order."""
 
@@ -76,6 +90,7 @@ class _Reader:
         for node, place in self.place.items():
             self.members[place].append(node)
         self.number = {place: i for i, place in enumerate(self.members)}
+        self.given = self._given()
         self.titles = self._titles()
 
     def read(self) -> Diagram:
@@ -141,13 +156,24 @@ class _Reader:
 
     # cards -----------------------------------------------------------------------------------
 
+    def _given(self) -> dict[Tensor, str]:
+        """Name every tensor that the user named, by itself or by the variable that holds it."""
+        variables = assigned(self.nodes, self.users, self.path)
+        bound = self.subject.variables
+        wishes = {n: n.name or variables.get(n) or bound.get(n) or "" for n in self.nodes}
+        return {n: clean(wish) for n, wish in wishes.items() if wish}
+
     def _titles(self) -> dict[Tensor, str]:
-        """Name every tensor the user named, and the gradients of those."""
-        titles = {n: clean(n.name or "") for n in self.nodes}
-        for tensor, gradient in self.subject.gradients.items():
-            wish = titles.get(tensor)
-            if wish and not titles.get(gradient):
-                titles[gradient] = f"∂{wish}"
+        """Name also what a formula names, and the gradients of all those; the user's come first."""
+        terms: dict[int, str] = {}
+        for scope in {scope: None for path in self.path.values() for scope in path}:
+            terms |= scope.terms or {}
+        parts = {n: clean(terms[n.index]) for n in self.nodes if n.index in terms}
+        titles = parts | self.given
+        for named in (self.given, parts):
+            for tensor, gradient in self.subject.gradients.items():
+                if tensor in named and gradient not in titles:
+                    titles[gradient] = gradient_of(named[tensor])
         return titles
 
     def _card(self, place: Place, members: list[Tensor]) -> Card:
@@ -184,14 +210,14 @@ class _Reader:
         made = [n for n in members if n.op is not None]
         leaving = {n: None for n in made if self._leaves(n)}
         held = [n for n in members if n.op is None or (level and n not in leaving)]
-        named = [self.titles[n] for n in held if self.titles[n]]
+        named = [self.given[n] for n in held if n in self.given]
         few = named[:_MANY_NAMES] + ["…"] * (len(named) > _MANY_NAMES)
         count = f"{len(made)} op{'s' * (len(made) != 1)}"
         facts = self._facts([*(leaving or members)][-1], place)
         facts["shape"] = ", ".join(dict.fromkeys(shape_text(n.shape) for n in [*leaving][:3]))
         facts["name"] = "∂ " * level + (clean(scope.name) or "scope")
         facts["result"] = any(n in self.results for n in members)
-        given = [self.titles[n] for n in leaving if self.titles[n] and not level]
+        given = [self.given[n] for n in leaving if n in self.given and not level]
         note = " ".join([count, *(["·", *few] if few else []), *(["→", *given] if given else [])])
         return Card(kind="scope", badge="", note=note, call=note, **facts)
 
@@ -205,7 +231,7 @@ class _Reader:
         return {
             "number": self.number[place],
             "level": self.level[node],
-            "name": self.titles[node],
+            "name": self.titles.get(node, ""),
             "shape": shape_text(node.shape),
             "dtype": str(node.dtype),
             "result": node in self.results,
