@@ -70,8 +70,11 @@ def _statistics(values: npt.NDArray[Any]) -> Facts:
     real = np.abs(values) if values.dtype.kind == "c" else values
     wide = real.astype(np.float64).ravel()
     finite = wide[np.isfinite(wide)]
-    told: Facts = {"zeros": int(np.count_nonzero(wide == 0))}
-    told |= {k: int(n) for k, n in (("nan", np.isnan(wide).sum()), ("inf", np.isinf(wide).sum())) if n}
+    told: Facts = {
+        "zeros": int(np.count_nonzero(wide == 0)),
+        "nan": int(np.isnan(wide).sum()),
+        "inf": int(np.isinf(wide).sum()),
+    }
     if finite.size:
         with np.errstate(all="ignore"):
             moments = finite.min(), finite.max(), finite.mean(), finite.std()

@@ -22,11 +22,15 @@ from tinygrad_bn.viz.page.steps import Application, Part, applications
 from tinygrad_bn.viz.page.views import View, Views, scopes_of
 
 Json: TypeAlias = dict[str, Any]
+Focus: TypeAlias = Mapping[Scope, int]
+"""The view in which a scope is alone."""
 
 MAX_STEPS = 1000
 """A graph of more cards has no steps: they would make the page too large."""
 
 _LINE = 160
+_SCREEN, _SMALLEST = (1150, 820), 0.58
+"""The space that a common screen has for a graph, and the scale at which cards can be read."""
 
 
 class Contents:
@@ -50,9 +54,10 @@ class Contents:
         steps = self._steps()
         focus = {v.scope: i for i, v in enumerate(self.views.shown) if v.scope is not None}
         views = [self._view(view, focus, timeout) for view in self.views.shown]
+        readable = [i for i in self.views.small if _readable(views[i])]
         return {
             "title": title,
-            "opening": self.views.opening,
+            "opening": readable[-1] if readable else self.views.opening,
             "views": views,
             "steps": steps,
             "results": [self._tensors[r] for r in self.views.subject.results if r in self._tensors],
@@ -184,7 +189,7 @@ class Contents:
 
     # views ----------------------------------------------------------------------------------------
 
-    def _view(self, view: View, focus: Mapping[Scope | None, int], timeout: float) -> Json:
+    def _view(self, view: View, focus: Focus, timeout: float) -> Json:
         """Say what a view shows and where; of one that is too large only how large it is."""
         drawn = view.drawn
         told: Json = {"kind": view.kind, "label": clean(view.label), "count": len(drawn.cards)}
@@ -194,7 +199,7 @@ class Contents:
             self._know_recorded(drawn)
         laid = layout_of(view, timeout=timeout)
         framed, collapsed = scopes_of(drawn)
-        opens = {number: focus.get(scope, -1) for number, scope in collapsed.items()}
+        opens = {number: _opened(focus, scope) for number, scope in collapsed.items()}
         told["size"] = [round(laid.width), round(laid.height)]
         told["card"] = laid.card
         told["cards"] = [
@@ -202,7 +207,10 @@ class Contents:
             for card in drawn.cards
         ]
         told["frames"] = [
-            [self._face_of_frame(frame, focus.get(framed.get(frame.cluster), -1)), *map(round, frame.box)]
+            [
+                self._face_of_frame(frame, _opened(focus, framed.get(frame.cluster))),
+                *map(round, frame.box),
+            ]
             for frame in laid.frames
         ]
         told["edges"] = [
@@ -215,9 +223,9 @@ class Contents:
             told |= self._whereabouts(view, view.scope, focus)
         return told
 
-    def _whereabouts(self, view: View, scope: Scope, focus: Mapping[Scope | None, int]) -> Json:
+    def _whereabouts(self, view: View, scope: Scope, focus: Focus) -> Json:
         """Lead back from the view of a scope: the scopes around it, with their views."""
-        path = [[clean(s.name), focus.get(s, -1)] for s in scope.path]
+        path = [[clean(s.name), _opened(focus, s)] for s in scope.path]
         return {"path": path, "stubs": sorted(view.stubs)}
 
     def _know_recorded(self, drawn: Diagram) -> None:
@@ -262,16 +270,28 @@ class Contents:
         return self._faces.setdefault(json.dumps(face), len(self._faces))
 
 
+def _opened(focus: Focus, scope: Scope | None) -> int:
+    """Say which view opens a scope, -1 where none does."""
+    return -1 if scope is None else focus.get(scope, -1)
+
+
+def _readable(view: Json) -> bool:
+    """Whether all of a view can be read at once on a common screen."""
+    width, height = view["size"]
+    return bool(min(_SCREEN[0] / width, _SCREEN[1] / height) >= _SMALLEST)
+
+
 def _saved(views: Views) -> dict[Tensor, set[Tensor]]:
     """Collect from the recorded sweep which values the rules of each operation read.
 
     Where the sweep was not recorded, nothing is known of any operation.
     """
     recorded = ancestors(views.subject.gradients.values()) if views.mirror else []
-    found: dict[Tensor, set[Tensor]] = {n.adjoint_of: set() for n in recorded if n.adjoint_of is not None}
+    found: dict[Tensor, set[Tensor]] = {}
     for node in recorded:
         if node.adjoint_of is not None:
-            found[node.adjoint_of] |= {x for x in node.inputs if isinstance(x, Tensor)}
+            read = found.setdefault(node.adjoint_of, set())
+            read.update(x for x in node.inputs if isinstance(x, Tensor))
     return found
 
 

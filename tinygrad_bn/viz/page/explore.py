@@ -77,10 +77,10 @@ def page_html(obj: Any, *, title: str | None = None, timeout: float = 30.0) -> s
 
 
 def _title(views: Views) -> str:
-    """Name the page after what it computes."""
-    named = [clean(r.name or "") for r in views.subject.results]
+    """Name the page after what it computes, or else after the scope in which."""
+    named = [card.name for card in views.forward.cards if card.result and card.name]
     outer = [r.scope.path[0].name for r in views.subject.results if r.scope is not None]
-    return ", ".join(filter(None, named)) or clean(", ".join(outer[:1])) or "Recorded graph"
+    return ", ".join(named) or clean(", ".join(outer[:1])) or "Recorded graph"
 
 
 def _asset(name: str) -> str:

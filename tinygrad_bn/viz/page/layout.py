@@ -105,8 +105,8 @@ def _by_engine(drawn: Diagram, card: int, manner: Manner, timeout: float) -> Lay
 def _dot(drawn: Diagram, card: int, manner: Manner) -> str:
     """Write boxes, frames and edges as DOT; no text of the user's is in it."""
     lines = [
-        f"digraph {{ rankdir={manner.direction}; newrank=true; nodesep=0.2; ranksep=0.3;"
-        "node [shape=box, fixedsize=true, margin=0]; edge [arrowsize=0.6];"
+        f"digraph {{ rankdir={manner.direction}; newrank=true; nodesep=0.2; ranksep=0.3;",
+        "node [shape=box, fixedsize=true, margin=0]; edge [arrowsize=0.6];",
     ]
     size = card / 72, HEIGHT / 72
     opened = 0
@@ -277,13 +277,19 @@ def _moved(box: Box, shift: Point) -> Box:
 
 # text -----------------------------------------------------------------------------------------
 
+_EAST_ASIAN = 0x2E80
 _NARROW, _BROAD = set("iljtfI.,:;'|()[]{}! −·"), set("mwMW@—…ΣΩ∑")
 
 
 def text_width(text: str, size: float) -> float:
     """Estimate how wide a text is in the page's font."""
-    wide = sum(0.34 if c in _NARROW else 0.9 if c in _BROAD or ord(c) > 0x2E80 else 0.57 for c in text)
-    return wide * size
+    return size * sum(map(_character_width, text))
+
+
+def _character_width(c: str) -> float:
+    if c in _NARROW:
+        return 0.34
+    return 0.9 if c in _BROAD or ord(c) >= _EAST_ASIAN else 0.57
 
 
 def badge_width(badge: str) -> float:
@@ -300,5 +306,6 @@ def width_of(cards: Sequence[Card]) -> int:
 def _needed(card: Card) -> float:
     badge = badge_width(card.badge) + 8 if card.badge else 0.0
     head = text_width(card.name, 14) * 1.08 + 8 + len(card.shape) * 7.0
-    lines = [head, text_width(card.note, 11.5), text_width(card.value.text, 11.5) if card.value else 0]
-    return 8 + badge + max(lines) + _THUMBNAIL + 10
+    value = card.value.text if card.value else ""
+    widest = max(head, text_width(card.note, 11.5), text_width(value, 11.5))
+    return 8 + badge + widest + _THUMBNAIL + 10

@@ -45,11 +45,17 @@
     return tensor.name || tensor.badge;
   }
 
+  const GIVEN = ["parameter", "input"];
   const born = new Map(data.steps.flatMap((step, i) => (step.kind === "value" ? [[step.tensor, i]] : [])));
   /** Name a tensor so that it can be told from others: an unnamed one by the step that made it. */
   function told(number) {
     const { name, badge } = data.tensors[number];
     return name || (born.has(number) ? `${badge} (step ${born.get(number) + 1})` : badge);
+  }
+
+  function gradientOf(number) {
+    const name = data.tensors[number].name;
+    return name && name.includes(" ") ? `∂(${name})` : `∂${name ? "" : " "}${told(number)}`;
   }
 
   const pen = document.createElement("canvas").getContext("2d");
@@ -591,7 +597,7 @@
       html("h3", { class: "grad" }, "gradient"), block("∂", tensor.gradient, true, "grad"), ...contributionsPanel(card.tensor)];
     const forward = [value, block("", tensor.value, true)];
     return [
-      html("h2", {}, card.image ? html("span", { class: "grad-text" }, `∂ ${label(card.tensor)}`) : label(card.tensor)),
+      html("h2", {}, card.image ? html("span", { class: "grad-text" }, gradientOf(card.tensor)) : label(card.tensor)),
       html("div", { class: "path" }, [tensor.op || tensor.kind, ...tensor.scope.slice().reverse().map((s) => `in ${s}`)].join(" ")),
       tensor.doc ? html("p", {}, tensor.doc) : null,
       ...(card.image ? [...gradient, ...forward] : [...forward, ...gradient]),
@@ -679,7 +685,7 @@
 
   function seedPanel(step) {
     return [
-      html("h2", {}, html("span", { class: "grad-text" }, `∂ ${label(step.tensor)}`)),
+      html("h2", {}, html("span", { class: "grad-text" }, gradientOf(step.tensor))),
       html("p", {}, "The backward sweep begins: the derivative of the result with respect to itself is 1. " +
         "From here every operation, the last first, passes its gradient on to its operands."),
       block("gradient", data.tensors[step.tensor].gradient),
@@ -693,7 +699,7 @@
       html("h2", {}, html("span", { class: "grad-text" }, `back through ${tensor.badge}`), tensor.name ? ` (${tensor.name})` : ""),
       html("div", { class: "path" }, ["backward", tensor.op, ...tensor.scope.slice().reverse().map((s) => `in ${s}`)].join(" · ")),
       html("h3", { class: "grad" }, "gradient that arrives"),
-      block(html("span", {}, html("code", {}, "g"), ` = ∂ ${told(step.tensor)}`), step.g),
+      block(html("span", {}, html("code", {}, "g"), ` = ${gradientOf(step.tensor)}`), step.g),
       reads.size ? html("h3", {}, "values that the rule reads") : null,
       ...[...reads.values()].map((read) => given(read)),
       html("h3", { class: "grad" }, step.parts.length > 1 ? "rules, one for each operand" : "rule"),
@@ -705,14 +711,14 @@
     const name = tensor.operands[part.operand].as;
     const code = data.rules[part.rule].replace(/^lambda [^:]*: /, "");
     const sum = part.of > 1
-      ? [html("div", {}, `contribution ${part.nth} of ${part.of} to ∂ ${told(part.tensor)}; `,
+      ? [html("div", {}, `contribution ${part.nth} of ${part.of} to ${gradientOf(part.tensor)}; `,
         html("b", {}, part.nth === part.of ? "the sum is complete:" : "the sum so far:")), block("sum", part.total)]
       : [];
     return html("div", { class: "part" },
       html("div", {}, "to ", html("code", {}, name), " = ", tensorLink(part.tensor)),
       html("pre", { title: data.rules[part.rule] }, code),
       part.summed ? html("p", { class: "quiet" }, `then summed over what was broadcast, ${part.summed}`) : null,
-      block(part.of > 1 ? "contribution" : `∂ ${told(part.tensor)}`, part.piece), ...sum);
+      block(part.of > 1 ? "contribution" : gradientOf(part.tensor), part.piece), ...sum);
   }
 
   function overview() {
@@ -734,7 +740,7 @@
   }
 
   function inputsAndResults() {
-    const given = data.tensors.flatMap((tensor, i) => (tensor.name && !tensor.op && born.has(i) ? [i] : []));
+    const given = data.tensors.flatMap((tensor, i) => (tensor.name && born.has(i) && GIVEN.includes(tensor.kind) ? [i] : []));
     const line = (number) => html("li", {}, tensorLink(number), " ",
       html("span", { class: "shape" }, shapeText(data.arrays[data.tensors[number].value].shape)));
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ from tinygrad_bn.graph.state import Scope
 from tinygrad_bn.viz.drawing import MAX_NODES
 from tinygrad_bn.viz.engines import RenderError
 from tinygrad_bn.viz.model import Cluster, Diagram
-from tinygrad_bn.viz.reading import diagram
+from tinygrad_bn.viz.reading import diagram, nesting
 from tinygrad_bn.viz.subject import Subject, subject_of
 
 OPENING = 40
@@ -20,6 +21,9 @@ OPENING = 40
 _FOCUSED = 2000
 """Cards that all views of single scopes may have together."""
 
+
+_SCOPES = 120
+"""Scopes that have a view of their own, the outermost first."""
 
 _LEVELS = 8
 """Levels of detail that the selector offers at most, besides all operations."""
@@ -48,12 +52,21 @@ class View:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Views:
-    """All views, those of the detail selector first; ``forward`` has every card of the graph."""
+    """All views, those of the detail selector first.
+
+    ``forward`` has every card of the graph; ``small``: which levels are good to open with.
+    """
 
     subject: Subject
     forward: Diagram
     shown: Sequence[View]
-    opening: int
+    small: Sequence[int]
+
+    @property
+    def opening(self) -> int:
+        """The view to open with: the deepest small one, else the first that can be drawn."""
+        fitting = (i for i, view in enumerate(self.shown) if view.fits)
+        return self.small[-1] if self.small else next(fitting)
 
     @property
     def mirror(self) -> bool:
@@ -66,37 +79,23 @@ def views_of(obj: Any) -> Views:
 
     Raises DTypeError where there is no tensor, RenderError where every level is too large.
     """
-    _refuse_large(obj)
-    subject = _subject(obj)
-    full = diagram(subject, values=True)
-    nesting = max((len(frames) for frames in full.frames().values()), default=0)
-    depths = range(min(nesting, _LEVELS))
-    drawn = [*(diagram(subject, depth=d, values=True) for d in depths), full]
+    bare = subject_of(obj, "none")
+    _refuse_large(bare)
+    subject = _subject(obj, bare)
     mirror = subject.backward == "rules"
+    full = diagram(subject, values=True)
+    depths = range(min(nesting(full), _LEVELS))
+    drawn = [*(diagram(subject, depth=d, values=True) for d in depths), full]
     levels = [View("level", _label(d, found, full), found, mirror) for d, found in enumerate(drawn)]
     small = [i for i, view in enumerate(levels) if len(view.drawn.cards) <= OPENING]
-    opening = small[-1] if small else next(i for i, view in enumerate(levels) if view.fits)
-    recorded = [_operations(obj)] if mirror else []
-    shown = [*levels, *recorded, *_focused(levels)]
-    forward = forward_of(full)[0] if mirror else full
-    return Views(subject, forward, shown, opening)
+    recorded = [_operations(obj)] if mirror and levels[-1].fits else []
+    shown = [*levels, *(view for view in recorded if view.fits), *_focused(levels)]
+    return Views(subject, forward_of(full)[0] if mirror else full, shown, small)
 
 
-def _subject(obj: Any) -> Subject:
-    """Take the gradient by its rules where there is one; not where an operand was assigned since,
-    whose gradient still has its numbers, but cannot be recorded."""
-    subject = subject_of(obj, "annotate")
-    if not subject.gradients or any(t.adjoint_of is not None for t in subject.nodes()):
-        return subject
-    try:
-        return subject_of(obj, "rules")
-    except GradientError:
-        return subject
-
-
-def _refuse_large(obj: Any) -> None:
+def _refuse_large(bare: Subject) -> None:
     """Refuse a graph that has no level to open with, before anything is computed for it."""
-    least = len(diagram(subject_of(obj, "none"), depth=0).cards)
+    least = len(diagram(bare, depth=0).cards)
     if least > MAX_NODES:
         raise RenderError(
             f"The graph has {least:,} cards even with every scope collapsed; a page lays out at "
@@ -104,6 +103,18 @@ def _refuse_large(obj: Any) -> None:
             'Open scopes (with tinygrad_bn.scope("name"):) around its parts, or list all with '
             'render and the suffix ".txt".',
         )
+
+
+def _subject(obj: Any, bare: Subject) -> Subject:
+    """Take the gradient by its rules where a forward graph has one.
+
+    Not where an operand was assigned since: its gradient has its numbers, but no recording.
+    """
+    single = len(bare.results) == 1 and bare.results[0].size == 1 and bare.results[0].requires_grad
+    if single and not any(node.adjoint_of is not None for node in bare.nodes()):
+        with contextlib.suppress(GradientError):
+            return subject_of(obj, "rules")
+    return subject_of(obj, "annotate")
 
 
 def _label(depth: int, drawn: Diagram, full: Diagram) -> str:
@@ -137,11 +148,11 @@ def _focused(levels: Sequence[View]) -> list[View]:
     scopes = list(dict.fromkeys(scope for found in inside for scope in found))
     chosen: list[View] = []
     budget = _FOCUSED
-    for scope in scopes:
-        holding = [(v, found[scope]) for v, found in zip(levels, inside, strict=True) if scope in found]
-        readable = [pair for pair in holding if len(pair[1]) <= OPENING]
-        view, members = readable[-1] if readable else holding[0]
-        focus = _focus(view, scope, members)
+    for scope in scopes[:_SCOPES]:
+        holding = [i for i, found in enumerate(inside) if scope in found]
+        readable = [i for i in holding if len(inside[i][scope]) <= OPENING]
+        i = readable[-1] if readable else holding[0]
+        focus = _focus(levels[i], scope, inside[i][scope])
         if focus.fits and len(focus.drawn.cards) <= budget:
             budget -= len(focus.drawn.cards)
             chosen.append(focus)
