@@ -219,7 +219,8 @@ class _Reader:
         facts["result"] = any(n in self.results for n in members)
         given = [self.given[n] for n in leaving if n in self.given and not level]
         note = " ".join([count, *(["·", *few] if few else []), *(["→", *given] if given else [])])
-        return Card(kind="scope", badge="", note=note, call=note, **facts)
+        trained = [self.given[n] for n in held if n in self.given and n in self.subject.gradients]
+        return Card(kind="scope", badge="", note=note, call=note, holds=tuple(trained), **facts)
 
     def _leaves(self, node: Tensor) -> bool:
         """Whether a node is used outside its card, in the graph of its own level."""
@@ -362,8 +363,8 @@ def _badge(node: Tensor, folded: set[Tensor]) -> str:
     ]
     if len(scalars) == 1 and scalars[0] is None:
         symbol = _UNARY.get(symbol, symbol)
-    if "index" in node.params and op.symbol:
-        symbol = ""
+    if "index" in node.params:
+        symbol = " ".join(["" if op.symbol else op.name, *filter(None, scalars)]).strip()
     elif any(s is not None for s in scalars):
         symbol = _applied(symbol, scalars, infix=op.symbol is not None)
     return " ".join([*([symbol] if symbol else []), *_parameters(node)]) or op.name
