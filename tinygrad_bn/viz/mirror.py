@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from tinygrad_bn.viz.labels import gradient_of
+from tinygrad_bn.viz.labels import few, gradient_of
 from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge
-
-_MANY_NAMES = 4
 
 
 def mirrored(forward: Diagram, saved: list[tuple[int, int]]) -> Diagram:
@@ -42,9 +40,6 @@ def _image(card: Card, number: int, contributions: int) -> Card:
     seed = card.result and not contributions and card.kind != "scope"
     kind = "seed" if seed else "scope" if card.kind == "scope" else "gradient"
     several = f"sum of {contributions}" if contributions > 1 else ""
-    inside = " ".join(map(gradient_of, card.holds[:_MANY_NAMES])) + " …" * (
-        len(card.holds) > _MANY_NAMES
-    )
     badge = "1" if seed else f"∂ {card.badge}" if card.kind == "op" else "∂"
     called = f"{card.name}: {card.badge}" if card.name and card.badge else card.name or card.badge
     return replace(
@@ -54,7 +49,7 @@ def _image(card: Card, number: int, contributions: int) -> Card:
         level=card.level + 1,
         badge="" if kind == "scope" else badge,
         name=f"∂ {card.name}" if kind == "scope" else gradient_of(card.name) if card.name else "",
-        note=inside if kind == "scope" else several,
+        note=few(map(gradient_of, card.holds)) if kind == "scope" else several,
         call=f"gradient of {called or 'n' + str(card.number)}",
         result=False,
         value=card.gradient,

@@ -36,7 +36,6 @@ _SILENT = ("keepdims", "shape")
 """Parameters that the shape on the card shows already."""
 
 _LETTERS = "abcdefgh"
-_MANY_NAMES = 4
 
 
 Collapse: TypeAlias = Callable[[Scope], bool]
@@ -211,14 +210,15 @@ class _Reader:
         leaving = {n: None for n in made if self._leaves(n)}
         held = [n for n in members if n.op is None or (level and n not in leaving)]
         named = [self.given[n] for n in held if n in self.given]
-        few = named[:_MANY_NAMES] + ["…"] * (len(named) > _MANY_NAMES)
         count = f"{len(made)} op{'s' * (len(made) != 1)}"
         facts = self._facts([*(leaving or members)][-1], place)
         facts["shape"] = ", ".join(dict.fromkeys(shape_text(n.shape) for n in [*leaving][:3]))
         facts["name"] = "∂ " * level + (clean(scope.name) or "scope")
         facts["result"] = any(n in self.results for n in members)
         given = [self.given[n] for n in leaving if n in self.given and not level]
-        note = " ".join([count, *(["·", *few] if few else []), *(["→", *given] if given else [])])
+        note = " ".join(
+            [count, *(["·", few(named)] if named else []), *(["→", *given] if given else [])]
+        )
         trained = [self.given[n] for n in held if n in self.given and n in self.subject.gradients]
         return Card(kind="scope", badge="", note=note, call=note, holds=tuple(trained), **facts)
 
