@@ -71,19 +71,21 @@ def render(
     *,
     dpi: int = 144,
     timeout: float = 30.0,
+    engine: str = "auto",
     **options: Unpack[Options],
 ) -> Path:
     """Draw a graph into a file and return its path; the suffix says the format.
 
     ``obj`` and ``options``: as for ``graph``; or the Digraph that it returned. Suffixes: ``.svg``,
-    ``.png`` (at ``dpi``), ``.pdf`` (where the system's Graphviz is installed), ``.gv`` and ``.dot``
-    (the DOT text), ``.txt`` (a listing of any size, one line for each node). The engine is the one
-    that the environment variable TINYGRAD_BN_DOT names, else the bundled graphviz-pure, else
-    ``dot``.
+    ``.png`` (at ``dpi``), ``.pdf`` (with ``dot`` or pygraphviz), ``.gv`` and ``.dot`` (the DOT
+    text), ``.txt`` (a listing of any size, one line for each node). ``engine``: "graphviz-pure",
+    "dot" (on PATH), "pygraphviz" or the path of an executable; "auto" is the one that the
+    environment variable TINYGRAD_BN_DOT names, else the first of these that is installed and
+    writes the format.
 
-    Raises RenderError for another suffix and where the engine fails or takes longer than
-    ``timeout`` seconds, OptionalDependencyError where there is no engine: then the DOT text is
-    saved beside, with the suffix ``.gv``.
+    Raises RenderError for another suffix and where the engine fails, cannot write the format or
+    takes longer than ``timeout`` seconds, OptionalDependencyError where one that was asked for is
+    missing, or where there is none: then the DOT text is saved beside, with the suffix ``.gv``.
 
     >>> import tempfile
     >>> import tinygrad_bn as tg
@@ -102,7 +104,7 @@ def render(
     dot = obj if isinstance(obj, graphviz.Digraph) else graph(obj, **options)
     if form in _SOURCES:
         return _write(target, dot.source.encode())
-    drawn = picture(dot.source, form, dpi=dpi, timeout=timeout)
+    drawn = picture(dot.source, form, dpi=dpi, timeout=timeout, engine=engine)
     if drawn is None:
         raise missing(form, target, _write(target.with_suffix(".gv"), dot.source.encode()))
     return _write(target, drawn)
