@@ -95,8 +95,7 @@ def _asked(engine: str, form: str) -> _Engine:
     if form in _UNWRITTEN.get(engine, ()):
         raise RenderError(
             f"{engine} does not write {form.upper()}.",
-            f'Render with the suffix ".svg" or ".png", or with engine="{_SYSTEM}" or '
-            f'"{_LIBRARY}".',
+            f'Render with the suffix ".svg" or ".png", or with engine="{_SYSTEM}" or "{_LIBRARY}".',
         )
     command = _command(engine)
     if not command:
