@@ -11,6 +11,7 @@ import graphviz
 from tinygrad_bn.errors import DTypeError, ShapeError
 from tinygrad_bn.viz.dot import lower
 from tinygrad_bn.viz.engines import RenderError, missing, picture
+from tinygrad_bn.viz.mermaid import mermaid
 from tinygrad_bn.viz.model import Diagram
 from tinygrad_bn.viz.reading import diagram
 from tinygrad_bn.viz.subject import Backward, Subject, subject_of
@@ -21,7 +22,10 @@ MAX_NODES = 400
 
 _PICTURES = ("svg", "png", "pdf")
 _SOURCES = ("gv", "dot")
-_SUFFIXES = ("." + ", .".join((*_PICTURES, *_SOURCES, "txt"))).replace(", .txt", " or .txt")
+_READINGS = ("mmd", "txt")
+"""Formats that are written from the diagram, and not from its DOT text."""
+
+_SUFFIXES = ".svg, .png, .pdf, .gv, .dot, .mmd or .txt"
 
 
 class Options(TypedDict, total=False):
@@ -59,10 +63,7 @@ def graph(
     >>> print("n0 -> n1" in graph(tg.softmax(x), depth=0).source)
     True
     """
-    subject, drawn = _read(obj, depth, backward, values=values)
-    if len(drawn.cards) > max_nodes:
-        raise _too_large(subject, drawn, depth, max_nodes)
-    return lower(drawn)
+    return lower(_drawn(obj, depth=depth, backward=backward, values=values, max_nodes=max_nodes))
 
 
 def render(
@@ -78,10 +79,10 @@ def render(
 
     ``obj`` and ``options``: as for ``graph``; or the Digraph that it returned. Suffixes: ``.svg``,
     ``.png`` (at ``dpi``), ``.pdf`` (with ``dot`` or pygraphviz), ``.gv`` and ``.dot`` (the DOT
-    text), ``.txt`` (a listing of any size, one line for each node). ``engine``: "graphviz-pure",
-    "dot" (on PATH), "pygraphviz" or the path of an executable; "auto" is the one that the
-    environment variable TINYGRAD_BN_DOT names, else the first of these that is installed and
-    writes the format.
+    text), ``.mmd`` (a Mermaid flowchart, which many sites draw from its text), ``.txt`` (a listing
+    of any size, one line for each node). ``engine``: "graphviz-pure", "dot" (on PATH), "pygraphviz"
+    or the path of an executable; "auto" is the one that the environment variable TINYGRAD_BN_DOT
+    names, else the first of these that is installed and writes the format.
 
     Raises RenderError for another suffix and where the engine fails, cannot write the format or
     takes longer than ``timeout`` seconds, OptionalDependencyError where one that was asked for is
@@ -101,6 +102,8 @@ def render(
         _refuse_lowered(form, options)
     if form == "txt":
         return _write(target, _listing(obj, **options).encode())
+    if form == "mmd":
+        return _write(target, mermaid(_drawn(obj, **options)).encode())
     dot = obj if isinstance(obj, graphviz.Digraph) else graph(obj, **options)
     if form in _SOURCES:
         return _write(target, dot.source.encode())
@@ -111,14 +114,29 @@ def render(
 
 
 def _refuse_lowered(form: str, options: Options) -> None:
-    """Refuse what a Digraph no longer tells: a listing, another depth, values."""
-    if form == "txt" or options:
+    """Refuse what a Digraph no longer tells: a listing, a flowchart, another depth, values."""
+    if form in _READINGS or options:
         asked = ", ".join(f"{key}={value!r}" for key, value in options.items())
         raise DTypeError(
-            f"render of a Digraph with {asked or 'the suffix .txt'}: that is read from the "
+            f"render of a Digraph with {asked or f'the suffix .{form}'}: that is read from the "
             "recorded graph.",
             "Pass the tensor or trace itself.",
         )
+
+
+def _drawn(
+    obj: Any,
+    *,
+    depth: int | None = None,
+    backward: Backward = "annotate",
+    values: bool = True,
+    max_nodes: int = MAX_NODES,
+) -> Diagram:
+    """Read a diagram that may be drawn: not too large."""
+    subject, drawn = _read(obj, depth, backward, values=values)
+    if len(drawn.cards) > max_nodes:
+        raise _too_large(subject, drawn, depth, max_nodes)
+    return drawn
 
 
 def _read(
@@ -145,7 +163,7 @@ def _listing(
 
 def _format(path: Path) -> str:
     form = path.suffix.lower().removeprefix(".")
-    if form not in (*_PICTURES, *_SOURCES, "txt"):
+    if form not in (*_PICTURES, *_SOURCES, *_READINGS):
         raise RenderError(
             f"render to {path.name!r}: the suffix {path.suffix!r} names no format.",
             f"Use {_SUFFIXES}.",
