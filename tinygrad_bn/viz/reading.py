@@ -13,6 +13,7 @@ from tinygrad_bn.graph.tensor import Tensor, Variable
 from tinygrad_bn.viz.labels import (
     clean,
     constant,
+    few,
     gradient_of,
     index_text,
     plain,
