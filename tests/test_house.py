@@ -40,7 +40,7 @@ ALLOWED_SIBLINGS = {("errors", "source")}
 """The one pair on a floor: an error says where it was raised."""
 
 OPTIONAL = {"sklearn", "matplotlib", "tqdm", "hypothesis", "mpmath", "graphviz", "graphviz_pure"}
-OPTIONAL |= {"torch", "jax", "autograd", "mygrad"}
+OPTIONAL |= {"pygraphviz", "torch", "jax", "autograd", "mygrad"}
 
 
 def relative(file):

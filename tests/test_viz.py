@@ -1,4 +1,4 @@
-"""Drawing: what is drawn, the same bytes each time, hostile names, engines, sizes."""
+"""Drawing: what is drawn, the same bytes each time, hostile names, sizes."""
 
 import os
 import subprocess
@@ -12,9 +12,8 @@ import pytest
 
 import tinygrad_bn as tg
 from tinygrad_bn import viz
-from tinygrad_bn.errors import DTypeError, GradientError, OptionalDependencyError, ShapeError
+from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
 from tinygrad_bn.graph.tensor import Variable
-from tinygrad_bn.viz import engines
 from tinygrad_bn.viz.labels import clean, number, summary
 from tinygrad_bn.viz.legend import legend
 from tinygrad_bn.viz.reading import diagram
@@ -69,12 +68,6 @@ def drawn(obj, *, backward="annotate", **options):
 
 def names(obj, **options):
     return [card.name or card.badge for card in drawn(obj, **options).cards]
-
-
-def without_engine(monkeypatch):
-    monkeypatch.setattr(engines, "_bundled", lambda: None)
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv(engines.SETTING, raising=False)
 
 
 # what is drawn -----------------------------------------------------------------------------
@@ -362,22 +355,7 @@ def test_a_long_name_is_cut():
     assert number(-1.5) == "−1.5"
 
 
-# engines and formats ------------------------------------------------------------------------------
-
-
-def test_pictures_come_out_with_an_empty_path(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv(engines.SETTING, raising=False)
-    assert b"<svg" in viz.render(normalised(), tmp_path / "a.svg").read_bytes()
-    assert viz.render(normalised(), tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_dots_per_inch_scale_a_png(tmp_path):
-    small, large = (
-        int.from_bytes(viz.render(normalised(), tmp_path / "a.png", dpi=d).read_bytes()[16:20])
-        for d in (72, 144)
-    )
-    assert abs(large - 2 * small) <= 2
+# formats ---------------------------------------------------------------------------------------
 
 
 def test_a_digraph_renders_too_and_folders_are_made(tmp_path):
@@ -389,72 +367,6 @@ def test_a_digraph_renders_too_and_folders_are_made(tmp_path):
         viz.render(dot, tmp_path / "a.txt")
     with pytest.raises(DTypeError, match="render of a Digraph with depth=0, values=True"):
         viz.render(dot, tmp_path / "a.svg", depth=0, values=True)
-
-
-def test_without_an_engine_the_dot_text_is_saved(tmp_path, monkeypatch):
-    without_engine(monkeypatch)
-    y = normalised()
-    with pytest.raises(OptionalDependencyError) as caught:
-        viz.render(y, tmp_path / "bn.svg")
-    what, _, fix = str(caught.value).split("\n")
-    assert what == "No layout engine was found for bn.svg. The DOT text was saved as bn.gv."
-    assert fix == (
-        "  fix: Run pip install graphviz-pure, install Graphviz so that dot is on PATH, or set "
-        "TINYGRAD_BN_DOT to the path of its dot."
-    )
-    assert (tmp_path / "bn.gv").read_text(encoding="utf-8") == viz.graph(y).source
-    assert not (tmp_path / "bn.svg").exists()
-
-
-def test_pdf_says_what_it_needs(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv(engines.SETTING, raising=False)
-    with pytest.raises(OptionalDependencyError) as caught:
-        viz.render(normalised(), tmp_path / "bn.pdf")
-    what, _, fix = str(caught.value).split("\n")
-    assert what == (
-        "No engine was found that writes PDF for bn.pdf: graphviz-pure writes SVG and PNG only. "
-        "The DOT text was saved as bn.gv."
-    )
-    assert fix.startswith('  fix: Render with the suffix ".svg" or ".png", install Graphviz')
-
-
-def script(tmp_path, body):
-    path = tmp_path / "dot"
-    path.write_text(f"#!{sys.executable}\n{body}\n", encoding="utf-8")
-    path.chmod(0o755)
-    return str(path)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="the stand-in engine is a script with a shebang")
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        (
-            "import sys; sys.stdin.read(); print(*range(9), sep='\\n', file=sys.stderr); exit(1)",
-            "dot could not draw the graph: 0\n  1\n  2\n  3\n  4",
-        ),
-        ("import sys; sys.stdin.read()", "dot could not draw the graph: it gave no output."),
-        (
-            "import time; time.sleep(60)",
-            "dot did not lay the graph out within 0.5 seconds.",
-        ),
-    ],
-)
-def test_what_an_engine_fails_at_is_told_briefly(body, message, tmp_path, monkeypatch):
-    monkeypatch.setenv(engines.SETTING, script(tmp_path, body))
-    with pytest.raises(viz.RenderError) as caught:
-        viz.render(normalised(), tmp_path / "a.svg", timeout=0.5 if "sleep" in body else 30)
-    assert caught.value.what == message
-    assert not (tmp_path / "a.svg").exists()
-
-
-def test_an_engine_that_is_set_and_missing_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv(engines.SETTING, "/nowhere/dot")
-    with pytest.raises(viz.RenderError) as caught:
-        viz.render(normalised(), tmp_path / "a.svg")
-    assert caught.value.what == "/nowhere/dot could not be run: No such file or directory."
-    assert caught.value.fix == "Name a Graphviz engine (dot) in TINYGRAD_BN_DOT, or unset it."
 
 
 # sizes ------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Drawing: a recorded graph as a diagram, in DOT, SVG, PNG, PDF or plain text."""
+"""Drawing: a recorded graph as a diagram, in DOT, SVG, PNG, PDF, Mermaid or plain text."""
 
 from __future__ import annotations
 

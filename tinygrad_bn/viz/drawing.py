@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
@@ -12,6 +13,7 @@ from tinygrad_bn.errors import DTypeError, ShapeError
 from tinygrad_bn.viz.dot import lower
 from tinygrad_bn.viz.embedding import Drawing
 from tinygrad_bn.viz.engines import RenderError, missing, picture
+from tinygrad_bn.viz.mermaid import mermaid
 from tinygrad_bn.viz.model import Diagram
 from tinygrad_bn.viz.reading import Collapse, diagram, nesting
 from tinygrad_bn.viz.subject import Backward, Subject, subject_of
@@ -22,7 +24,10 @@ MAX_NODES = 400
 
 _PICTURES = ("svg", "png", "pdf")
 _SOURCES = ("gv", "dot")
-_SUFFIXES = ("." + ", .".join((*_PICTURES, *_SOURCES, "txt"))).replace(", .txt", " or .txt")
+_READINGS = ("mmd", "txt")
+"""Formats that are written from the diagram, and not from its DOT text."""
+
+_SUFFIXES = ".svg, .png, .pdf, .gv, .dot, .mmd or .txt"
 
 
 class Reading(TypedDict, total=False):
@@ -70,10 +75,8 @@ def graph(
     >>> print("n0 -> n1" in graph(tg.softmax(x), depth=0).source)
     True
     """
-    subject, drawn = _read(obj, depth, collapse, backward, values=values)
-    if len(drawn.cards) > max_nodes:
-        raise _too_large(subject, drawn, depth, max_nodes)
-    return lower(drawn, legend=legend)
+    reading = Reading(depth=depth, collapse=collapse, backward=backward, values=values)
+    return lower(_drawn(obj, max_nodes, **reading), legend=legend)
 
 
 def render(
@@ -82,19 +85,21 @@ def render(
     *,
     dpi: int = 144,
     timeout: float = 30.0,
+    engine: str = "auto",
     **options: Unpack[Options],
 ) -> Path:
     """Draw a graph into a file and return its path; the suffix says the format.
 
     ``obj`` and ``options``: as for ``graph``; or the Digraph that it returned. Suffixes: ``.svg``,
-    ``.png`` (at ``dpi``), ``.pdf`` (where the system's Graphviz is installed), ``.gv`` and ``.dot``
-    (the DOT text), ``.txt`` (a listing of any size, one line for each node). The engine is the one
-    that the environment variable TINYGRAD_BN_DOT names, else the bundled graphviz-pure, else
-    ``dot``.
+    ``.png`` (at ``dpi``), ``.pdf`` (with ``dot`` or pygraphviz), ``.gv`` and ``.dot`` (the DOT
+    text), ``.mmd`` (a Mermaid flowchart, which many sites draw from its text), ``.txt`` (a listing
+    of any size, one line for each node). ``engine``: "graphviz-pure", "dot" (on PATH), "pygraphviz"
+    or the path of an executable; "auto" is the one that the environment variable TINYGRAD_BN_DOT
+    names, else the first of these that is installed and writes the format.
 
-    Raises RenderError for another suffix and where the engine fails or takes longer than
-    ``timeout`` seconds, OptionalDependencyError where there is no engine: then the DOT text is
-    saved beside, with the suffix ``.gv``.
+    Raises RenderError for another suffix and where the engine fails, cannot write the format or
+    takes longer than ``timeout`` seconds, OptionalDependencyError where one that was asked for is
+    missing, or where there is none: then the DOT text is saved beside, with the suffix ``.gv``.
 
     >>> import tempfile
     >>> import tinygrad_bn as tg
@@ -109,36 +114,50 @@ def render(
     if isinstance(obj, graphviz.Digraph):
         _refuse_lowered(form, options)
     if form == "txt":
-        return _write(target, _listing(obj, **_for_text(options)).encode())
+        return _write(target, listing(_drawn(obj, sys.maxsize, **_bare(form, options))).encode())
+    if form == "mmd":
+        limit = options.pop("max_nodes", MAX_NODES)
+        return _write(target, mermaid(_drawn(obj, limit, **_bare(form, options))).encode())
     dot = obj if isinstance(obj, graphviz.Digraph) else graph(obj, **options)
     if form in _SOURCES:
         return _write(target, dot.source.encode())
-    drawn = picture(dot.source, form, dpi=dpi, timeout=timeout)
+    drawn = picture(dot.source, form, dpi=dpi, timeout=timeout, engine=engine)
     if drawn is None:
         raise missing(form, target, _write(target.with_suffix(".gv"), dot.source.encode()))
     return _write(target, drawn)
 
 
 def _refuse_lowered(form: str, options: Options) -> None:
-    """Refuse what a Digraph no longer tells: a listing, another depth, values."""
-    if form == "txt" or options:
+    """Refuse what a Digraph no longer tells: a listing, a flowchart, another depth, values."""
+    if form in _READINGS or options:
         asked = ", ".join(f"{key}={value!r}" for key, value in options.items())
         raise DTypeError(
-            f"render of a Digraph with {asked or 'the suffix .txt'}: that is read from the "
+            f"render of a Digraph with {asked or f'the suffix .{form}'}: that is read from the "
             "recorded graph.",
             "Pass the tensor or trace itself.",
         )
 
 
-def _read(
+def _bare(form: str, options: Options) -> Reading:
+    """Refuse what a text has not: a legend, and a listing's limit."""
+    refused = [option for option in ("legend", "max_nodes") if option in options]
+    if refused:
+        raise DTypeError(
+            f"render to .{form} with {refused[0]}: it has none.", f"Leave out {refused[0]}=."
+        )
+    return cast("Reading", options)
+
+
+def _drawn(
     obj: Any,
-    depth: int | None,
-    collapse: Collapse | None,
-    backward: Backward,
+    max_nodes: int,
     *,
-    values: bool,
-) -> tuple[Subject, Diagram]:
-    """Read the diagram of something."""
+    depth: int | None = None,
+    collapse: Collapse | None = None,
+    backward: Backward = "annotate",
+    values: bool = True,
+) -> Diagram:
+    """Read the diagram of something, which has at most so many cards."""
     if depth is not None and depth < 0:
         raise ShapeError(f"graph with depth={depth}.", "Use 0 or more, or None for everything.")
     if collapse is not None and not callable(collapse):
@@ -147,35 +166,15 @@ def _read(
             'Pass one, such as lambda scope: scope.name == "softmax".',
         )
     subject = subject_of(obj, backward)
-    return subject, diagram(subject, depth=depth, collapse=collapse, values=values)
-
-
-def _for_text(options: Options) -> Reading:
-    """Refuse what a listing has not: a legend, a limit."""
-    for option in ("legend", "max_nodes"):
-        if option in options:
-            raise DTypeError(
-                f"render to .txt with {option}=: a listing has no legend and no limit.",
-                f"Leave out {option}=, or draw a picture.",
-            )
-    return cast("Reading", options)
-
-
-def _listing(
-    obj: Any,
-    *,
-    depth: int | None = None,
-    collapse: Collapse | None = None,
-    backward: Backward = "annotate",
-    values: bool = True,
-) -> str:
-    """Write the text, which may have any size."""
-    return listing(_read(obj, depth, collapse, backward, values=values)[1])
+    drawn = diagram(subject, depth=depth, collapse=collapse, values=values)
+    if len(drawn.cards) > max_nodes:
+        raise _too_large(subject, drawn, depth, max_nodes)
+    return drawn
 
 
 def _format(path: Path) -> str:
     form = path.suffix.lower().removeprefix(".")
-    if form not in (*_PICTURES, *_SOURCES, "txt"):
+    if form not in (*_PICTURES, *_SOURCES, *_READINGS):
         raise RenderError(
             f"render to {path.name!r}: the suffix {path.suffix!r} names no format.",
             f"Use {_SUFFIXES}.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from tinygrad_bn.viz.labels import gradient_of
+from tinygrad_bn.viz.labels import few, gradient_of
 from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge
 
 
@@ -49,7 +49,7 @@ def _image(card: Card, number: int, contributions: int) -> Card:
         level=card.level + 1,
         badge="" if kind == "scope" else badge,
         name=f"∂ {card.name}" if kind == "scope" else gradient_of(card.name) if card.name else "",
-        note="" if kind == "scope" else several,
+        note=few(map(gradient_of, card.holds)) if kind == "scope" else several,
         call=f"gradient of {called or 'n' + str(card.number)}",
         result=False,
         value=card.gradient,

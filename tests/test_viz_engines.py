@@ -1,0 +1,389 @@
+"""Layout engines: which one draws, the same graph from each, what is said when one fails."""
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import sys
+import textwrap
+
+import pytest
+
+import tinygrad_bn as tg
+from tinygrad_bn import viz
+from tinygrad_bn.errors import OptionalDependencyError
+from tinygrad_bn.viz import engines
+
+SYSTEM = shutil.which("dot")
+BUNDLED = engines._bundled()
+LIBRARY = importlib.util.find_spec("pygraphviz")
+BEGINNINGS = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF", "json0": b"{"}
+
+needs_scripts = pytest.mark.skipif(
+    os.name == "nt", reason="the stand-in engine is a script with a shebang"
+)
+needs_bundled = pytest.mark.skipif(BUNDLED is None, reason="graphviz-pure is not installed")
+needs_system = pytest.mark.skipif(SYSTEM is None, reason="Graphviz's dot is not on PATH")
+needs_library = pytest.mark.skipif(
+    LIBRARY is None, reason='pygraphviz is not installed: pip install "tinygrad_bn[pdf]"'
+)
+
+
+def small():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    with tg.scope("outer"), tg.scope("inner"):
+        y = tg.exp(x)
+    return tg.sum(y * x)
+
+
+def drawn(form, source=None, timeout=30, **options):
+    source = viz.graph(small(), backward="ops").source if source is None else source
+    return engines.picture(source, form, dpi=96, timeout=timeout, **options)
+
+
+def script(folder, body, name="dot"):
+    """Write an engine of our own."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!{sys.executable}\n{textwrap.dedent(body)}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+def tells(name):
+    """Write the body of an engine that tells its name, its options and how much it read."""
+    return f"import sys; print({name!r}, *sys.argv[1:], bool(sys.stdin.read()))"
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch, tmp_path):
+    """Leave of the engines the bundled one alone, and a PATH without any."""
+    monkeypatch.delenv(engines.SETTING, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+
+
+@pytest.fixture
+def unbundled(monkeypatch):
+    monkeypatch.setattr(engines, "_bundled", lambda: None)
+
+
+@pytest.fixture
+def without_library(monkeypatch):
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+
+
+@pytest.fixture
+def library(monkeypatch, tmp_path):
+    """Return what installs a pygraphviz of our own: its method ``draw`` has the given body."""
+
+    def install(body):
+        folder = tmp_path / "installed"
+        folder.mkdir()
+        (folder / "pygraphviz.py").write_text(
+            "import os, signal, sys, time, warnings\n"
+            "class AGraph:\n"
+            "    def __init__(self, string):\n"
+            "        self.string = string\n"
+            "    def draw(self, *, format, prog, args):\n"
+            f"        {body}\n",
+            encoding="utf-8",
+        )
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+
+    return install
+
+
+# which one draws --------------------------------------------------------------------------------
+
+
+@needs_scripts
+@pytest.mark.parametrize(
+    ("form", "present", "first"),
+    [
+        ("svg", "setting bundled dot library", "setting"),
+        ("svg", "bundled dot library", "bundled"),
+        ("png", "bundled dot library", "bundled"),
+        ("json0", "bundled dot library", "bundled"),
+        ("svg", "dot library", "dot"),
+        ("svg", "library", "library"),
+        ("pdf", "setting bundled dot library", "setting"),
+        ("pdf", "bundled dot library", "dot"),
+        ("pdf", "bundled library", "library"),
+    ],
+)
+def test_the_first_engine_that_is_there_and_writes_the_format_draws(
+    form, present, first, tmp_path, monkeypatch, library, request
+):
+    if "setting" in present:
+        monkeypatch.setenv(engines.SETTING, script(tmp_path, tells("setting"), "mine"))
+    bundled = script(tmp_path, tells("bundled"), "pure") if "bundled" in present else None
+    monkeypatch.setattr(engines, "_bundled", lambda: bundled)
+    if "dot" in present:
+        script(tmp_path / "bin", tells("dot"))
+    library("return f'library -K{prog} -T{format} {bool(self.string)}'.encode()")
+    found = drawn(form).decode().split()
+    assert found[:3] == [first, "-Kdot", f"-T{form}"]
+    assert found[-1] == "True"
+
+
+@pytest.mark.usefixtures("unbundled", "without_library")
+def test_without_an_engine_there_is_no_picture():
+    assert drawn("svg") is None
+
+
+@needs_scripts
+@pytest.mark.usefixtures("unbundled")
+def test_an_engine_that_is_asked_for_comes_before_all_others(tmp_path, monkeypatch, library):
+    monkeypatch.setenv(engines.SETTING, script(tmp_path, tells("setting"), "mine"))
+    script(tmp_path / "bin", tells("dot"))
+    library("return b'library'")
+    own = script(tmp_path, tells("own"), "other")
+    assert drawn("svg").startswith(b"setting")
+    assert drawn("svg", engine="dot").startswith(b"dot")
+    assert drawn("svg", engine="pygraphviz") == b"library"
+    assert drawn("svg", engine=own).startswith(b"own")
+    path = viz.render(small(), tmp_path / "a.svg", engine=own)
+    assert path.read_bytes().startswith(b"own")
+
+
+@needs_scripts
+@pytest.mark.usefixtures("unbundled")
+def test_the_dots_per_inch_are_those_of_a_png_alone(tmp_path, library):
+    script(tmp_path / "bin", tells("dot"))
+    library("return args.encode()")
+    for engine in ("dot", "pygraphviz"):
+        assert b"-Gdpi=96" in drawn("png", engine=engine)
+        assert b"dpi" not in drawn("svg", engine=engine)
+
+
+@pytest.mark.usefixtures("unbundled", "without_library")
+@pytest.mark.parametrize(
+    ("engine", "fix"),
+    [
+        ("graphviz-pure", "Run pip install graphviz-pure, or leave engine out."),
+        ("dot", "Install Graphviz so that dot is on PATH, or leave engine out."),
+        ("pygraphviz", 'Run pip install "tinygrad_bn[pdf]", or leave engine out.'),
+        (
+            "/nowhere/dot",
+            (
+                'Use "auto", "graphviz-pure", "dot", "pygraphviz" or the path of an executable, '
+                "or leave engine out."
+            ),
+        ),
+    ],
+)
+def test_an_engine_that_is_asked_for_and_missing_is_named(engine, fix, tmp_path):
+    with pytest.raises(OptionalDependencyError) as caught:
+        viz.render(small(), tmp_path / "a.svg", engine=engine)
+    assert caught.value.what == f"The layout engine {engine!r} was not found."
+    assert caught.value.fix == fix
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_that_is_asked_for_what_it_cannot_write_says_so(tmp_path):
+    with pytest.raises(viz.RenderError) as caught:
+        viz.render(small(), tmp_path / "a.pdf", engine="graphviz-pure")
+    assert caught.value.what == "graphviz-pure does not write PDF."
+    assert caught.value.fix == (
+        'Render with the suffix ".svg" or ".png", or with engine="dot" or "pygraphviz".'
+    )
+
+
+def test_an_engine_that_is_set_and_missing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv(engines.SETTING, "/nowhere/dot")
+    with pytest.raises(viz.RenderError) as caught:
+        viz.render(small(), tmp_path / "a.svg")
+    assert caught.value.what == "/nowhere/dot could not be run: No such file or directory."
+    assert caught.value.fix == "Name a Graphviz engine (dot) in TINYGRAD_BN_DOT, or unset it."
+
+
+@pytest.mark.usefixtures("unbundled", "without_library")
+def test_without_an_engine_the_dot_text_is_saved(tmp_path):
+    y = small()
+    with pytest.raises(OptionalDependencyError) as caught:
+        viz.render(y, tmp_path / "bn.svg")
+    assert caught.value.what == (
+        "No layout engine was found for bn.svg. The DOT text was saved as bn.gv."
+    )
+    assert caught.value.fix == (
+        "Run pip install graphviz-pure, install Graphviz so that dot is on PATH, or set "
+        "TINYGRAD_BN_DOT to the path of its dot."
+    )
+    assert (tmp_path / "bn.gv").read_text(encoding="utf-8") == viz.graph(y).source
+    assert not (tmp_path / "bn.svg").exists()
+
+
+@pytest.mark.usefixtures("without_library")
+def test_pdf_says_what_it_needs(tmp_path):
+    with pytest.raises(OptionalDependencyError) as caught:
+        viz.render(small(), tmp_path / "bn.pdf")
+    assert caught.value.what == (
+        "No engine was found that writes PDF for bn.pdf: graphviz-pure writes SVG and PNG only. "
+        "The DOT text was saved as bn.gv."
+    )
+    assert caught.value.fix == (
+        'Run pip install "tinygrad_bn[pdf]", render with the suffix ".svg" or ".png", install '
+        "Graphviz so that dot is on PATH, or set TINYGRAD_BN_DOT to the path of its dot."
+    )
+
+
+# what fails --------------------------------------------------------------------------------------
+
+
+@needs_scripts
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "import sys; sys.stdin.read(); print(*range(9), sep='\\n', file=sys.stderr); exit(1)",
+            "dot could not draw the graph: 0\n  1\n  2\n  3\n  4",
+        ),
+        (
+            "import sys; sys.stdin.read(); exit('Warning: a\\nFontconfig warning: b\\nError: c')",
+            "dot could not draw the graph: Error: c",
+        ),
+        (
+            "import sys; sys.stdin.read(); exit('Warning: a')",
+            "dot could not draw the graph: Warning: a",
+        ),
+        ("import sys; sys.stdin.read()", "dot could not draw the graph: it gave no output."),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            "dot could not draw the graph: it crashed (SIGKILL).",
+        ),
+        (
+            "import time; time.sleep(60)",
+            "dot did not lay the graph out within 0.5 seconds.",
+        ),
+    ],
+)
+def test_what_an_engine_fails_at_is_told_briefly(body, message, tmp_path, monkeypatch):
+    monkeypatch.setenv(engines.SETTING, script(tmp_path, body))
+    with pytest.raises(viz.RenderError) as caught:
+        viz.render(small(), tmp_path / "a.svg", timeout=0.5 if "sleep" in body else 30)
+    assert caught.value.what == message
+    assert not (tmp_path / "a.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        pytest.param(
+            "os.kill(os.getpid(), signal.SIGSEGV)",
+            "pygraphviz could not draw the graph: it crashed (SIGSEGV).",
+            marks=pytest.mark.skipif(
+                not hasattr(signal, "SIGKILL"), reason="a crash is told by its signal"
+            ),
+        ),
+        (
+            "raise ValueError('Graphviz raised a layout error.')",
+            "pygraphviz could not draw the graph: ValueError: Graphviz raised a layout error.",
+        ),
+        (
+            "warnings.warn('hm'); print('Warning: 206', file=sys.stderr); raise KeyError(1)",
+            "pygraphviz could not draw the graph: KeyError: 1",
+        ),
+        ("time.sleep(60)", "pygraphviz did not lay the graph out within 0.5 seconds."),
+    ],
+)
+def test_what_fails_in_the_library_does_not_fail_here(body, message, library):
+    library(body)
+    with pytest.raises(viz.RenderError) as caught:
+        drawn("svg", engine="pygraphviz", timeout=0.5 if "sleep" in body else 30)
+    assert caught.value.what == message
+
+
+def test_a_library_that_cannot_be_loaded_is_told_in_one_line(library, tmp_path):
+    library("return b''")
+    broken = "raise ImportError('libX11.so.6: cannot open shared object file')"
+    (tmp_path / "installed" / "pygraphviz.py").write_text(broken, encoding="utf-8")
+    with pytest.raises(viz.RenderError) as caught:
+        drawn("pdf")
+    assert caught.value.what == (
+        "pygraphviz could not draw the graph: ImportError: libX11.so.6: cannot open shared "
+        "object file"
+    )
+
+
+# the engines themselves -----------------------------------------------------------------------
+
+
+@needs_bundled
+@pytest.mark.parametrize("form", ["svg", "png", "json0"])
+def test_the_bundled_engine_needs_neither_path_nor_fonts(form, monkeypatch, tmp_path):
+    (tmp_path / "fonts.conf").write_text("<fontconfig></fontconfig>", encoding="utf-8")
+    usual = drawn(form)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for fonts in (tmp_path / "fonts.conf", tmp_path / "none.conf"):
+        monkeypatch.setenv("FONTCONFIG_FILE", str(fonts))
+        assert drawn(form) == usual
+    assert usual.startswith(BEGINNINGS[form])
+
+
+@needs_bundled
+def test_dots_per_inch_scale_a_png(tmp_path):
+    small_, large = (
+        int.from_bytes(viz.render(small(), tmp_path / "a.png", dpi=d).read_bytes()[16:20])
+        for d in (72, 144)
+    )
+    assert abs(large - 2 * small_) <= 2
+
+
+def structure(layout):
+    """Return the names of nodes and clusters with what is inside, and the edges, of a layout."""
+    found = json.loads(layout)
+    parts = {part["_gvid"]: part for part in found["objects"]}
+    inside = {
+        part["name"]: sorted(parts[n]["name"] for n in part.get("nodes", ()))
+        for part in parts.values()
+    }
+    edges = [
+        (parts[e["tail"]]["name"], parts[e["head"]]["name"], e.get("style", ""))
+        for e in found["edges"]
+    ]
+    return inside, sorted(edges)
+
+
+@needs_bundled
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param(SYSTEM, marks=needs_system, id="dot"),
+        pytest.param("pygraphviz", marks=needs_library),
+    ],
+)
+def test_every_engine_lays_the_same_graph_out(engine):
+    inside, edges = structure(drawn("json0", engine="graphviz-pure"))
+    assert {"n0", "n1", "cluster_0_0", "cluster_0_1", "cluster_1_0"} <= set(inside)
+    assert inside["cluster_0_0"] == inside["cluster_0_1"] == ["n1"]
+    assert ("n0", "n1", "") in edges
+    assert structure(drawn("json0", engine=engine)) == (inside, edges)
+
+
+@pytest.mark.parametrize("form", BEGINNINGS)
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param(SYSTEM, marks=needs_system, id="dot"),
+        pytest.param("pygraphviz", marks=needs_library),
+    ],
+)
+def test_other_engines_write_every_format(engine, form):
+    assert drawn(form, engine=engine).startswith(BEGINNINGS[form])
+
+
+@needs_library
+@pytest.mark.usefixtures("unbundled")
+def test_pdf_comes_out_with_the_library_alone(tmp_path):
+    path = viz.render(small(), tmp_path / "a.pdf")
+    assert path.read_bytes().startswith(b"%PDF")
+
+
+@needs_library
+def test_what_the_library_cannot_read_is_told():
+    with pytest.raises(viz.RenderError) as caught:
+        drawn("svg", source="digraph { a -> }", engine="pygraphviz")
+    assert "syntax error in line 1" in caught.value.what

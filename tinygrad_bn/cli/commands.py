@@ -1,0 +1,151 @@
+"""What can be written on the command line, and who carries it out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from tinygrad_bn.cli.check import check
+from tinygrad_bn.cli.draw import BACKWARD, draw, explore
+from tinygrad_bn.cli.loading import DTYPES, Usage
+from tinygrad_bn.testing.generators.values import KINDS
+
+USAGE = 2
+
+ADAPTERS = ("torch", "jax", "autograd", "mygrad")
+
+ARGUMENTS = """\
+arguments of the function:
+  x=4,3         a random array of this shape; x= is a single number
+  axis:=0       a constant, written in Python; lists become arrays
+"""
+
+CHECK = f"""\
+{ARGUMENTS}
+examples:
+  tinygrad-bn check model.py:loss x=8,4 w=4
+  tinygrad-bn check layers.py:forward --vjp layers.py:backward x=8,4 gamma=4 beta=4
+  tinygrad-bn check nets.py:layer --adapter torch x=8,4 --kind ties --examples 200
+
+exit status: 0 the gradients are right, 1 they are wrong or not shown right, 2 usage
+"""
+
+DRAW = f"""\
+{ARGUMENTS}
+examples:
+  tinygrad-bn draw tinygrad_bn:batch_norm x=8,4 gamma=4 beta=4 --out bn.svg
+  tinygrad-bn draw model.py:loss x=8,4 w=4 --backward ops --depth 1 --out loss.pdf
+
+exit status: 0 the picture was written, 2 it was not
+"""
+
+EXPLORE = f"""\
+{ARGUMENTS}
+example:
+  tinygrad-bn explore model.py:loss x=8,4 w=4 --out loss.html
+
+exit status: 0 the page was written, 2 it was not
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status.
+
+    >>> main(["check", "tinygrad_bn:tanh", "x=3"])  # doctest: +ELLIPSIS
+    gradients of tanh: right ...
+    0
+    """
+    parser = _parser()
+    options, rest = parser.parse_known_args(argv)
+    if any(word.startswith("-") for word in rest):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.arguments += rest  # argparse takes no arguments behind an option
+    carry_out: Callable[[argparse.Namespace], int] = options.carry_out
+    try:
+        return carry_out(options)
+    except Usage as problem:
+        print(f"tinygrad-bn {options.command}: {problem}", file=sys.stderr)  # noqa: T201  (a command line)
+        return USAGE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tinygrad-bn",
+        description="Check the gradients of a function in a file of your own, or draw its graph.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    _add_check(commands)
+    _add_draw(commands)
+    _add_explore(commands)
+    return parser
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    add = _command(
+        commands,
+        "check",
+        "check the gradients of a function at random points, and shrink what is wrong",
+        "Check the gradients of a function at random points; print the smallest example at\n"
+        "which they are wrong.",
+        CHECK,
+    ).add_argument
+    add("--vjp", help="module:function of a derivative written by hand: vjp(g, *arguments)")
+    add("--adapter", choices=ADAPTERS, help="the framework whose tensors the function takes")
+    add("--order", type=int, default=1, help="highest order of derivative (default 1)")
+    add("--examples", type=int, default=50, help="how many points (default 50)")
+
+
+def _add_draw(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    add = _command(
+        commands,
+        "draw",
+        "draw the graph of a function at a random point",
+        "Call a function with random tensors and draw the graph of what it returns: a tensor,\n"
+        "a container of tensors, or a trace.",
+        DRAW,
+    ).add_argument
+    add("--out", help="the file; its suffix says the format (default FUNCTION.svg)")
+    add("--depth", type=int, help="collapse scopes nested deeper than this (default: none)")
+    add("--backward", choices=BACKWARD, default="annotate", help="how to show gradients")
+    add("--values", action=argparse.BooleanOptionalAction, default=True, help="tell mean and std")
+    add("--engine", default="auto", help="graphviz-pure, dot, pygraphviz or a path")
+    add("--dpi", type=int, default=144, help="dots per inch of a .png (default 144)")
+
+
+def _add_explore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    add = _command(
+        commands,
+        "explore",
+        "write a page that shows the graph of a function at a random point",
+        "Call a function with random tensors and write a page to explore the graph of what it\n"
+        "returns.",
+        EXPLORE,
+    ).add_argument
+    add("--out", help="the file (default FUNCTION.html)")
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    description: str,
+    epilog: str,
+) -> argparse.ArgumentParser:
+    """Add a command on a function, with the options that say what numbers it gets."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("function", help="module:function, or path/to/file.py:function")
+    add("arguments", nargs="*", help="name=shape or name:=constant, for each parameter")
+    add("--seed", type=int, default=0, help="seed of all that is random (default 0)")
+    add("--kind", choices=KINDS, default="generic", help="what values are drawn (default generic)")
+    add("--dtype", choices=DTYPES, default="float64")
+    add("--domain", default="-2,2", help="bounds of the values, as --domain=-3,3 (default -2,2)")
+    parser.set_defaults(carry_out={"check": check, "draw": draw, "explore": explore}[name])
+    return parser
