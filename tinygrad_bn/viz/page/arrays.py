@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -85,7 +86,8 @@ def _statistics(values: npt.NDArray[Any]) -> Facts:
 
 def _histogram(finite: npt.NDArray[np.float64]) -> list[int]:
     """Count the elements in bins from the least to the largest; empty where all are equal."""
-    low, high = finite.min(), finite.max()
-    if not np.isfinite(high - low) or (high - low) <= np.spacing(max(abs(low), abs(high))) * _BINS:
+    low, high = float(finite.min()), float(finite.max())
+    least = _BINS * math.ulp(max(abs(low), abs(high)))
+    if not least < high - low < math.inf:
         return []
     return [int(n) for n in np.histogram(finite, bins=_BINS, range=(low, high))[0]]

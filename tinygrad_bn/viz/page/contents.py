@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import linecache
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from tinygrad_bn.viz.page.arrays import Arrays
 from tinygrad_bn.viz.page.layout import Frame, Point, layout_of
 from tinygrad_bn.viz.page.rules import RuleText, rule_text
 from tinygrad_bn.viz.page.steps import Application, Part, applications
-from tinygrad_bn.viz.page.views import View, Views, scopes_of
+from tinygrad_bn.viz.page.views import View, Views, framed
 
 Json: TypeAlias = dict[str, Any]
 Focus: TypeAlias = Mapping[Scope, int]
@@ -36,8 +37,9 @@ _SCREEN, _SMALLEST = (1150, 820), 0.58
 class Contents:
     """The data of one page. Tensors, arrays, rules and scopes are listed once and numbered."""
 
-    def __init__(self, views: Views) -> None:
+    def __init__(self, views: Views, *, engine: str, timeout: float) -> None:
         self.views = views
+        self._layout = functools.partial(layout_of, engine=engine, timeout=timeout)
         self.arrays = Arrays()
         self.tensors: list[Json] = []
         self.rules: list[str] = []
@@ -48,12 +50,12 @@ class Contents:
         self._faces: dict[str, int] = {}
         self._saved = _saved(views)
 
-    def read(self, title: str, *, timeout: float) -> Json:
+    def read(self, title: str) -> Json:
         """Put everything together."""
         self._know(self.views.forward)
         steps = self._steps()
         focus = {v.scope: i for i, v in enumerate(self.views.shown) if v.scope is not None}
-        views = [self._view(view, focus, timeout) for view in self.views.shown]
+        views = [self._view(view, focus) for view in self.views.shown]
         readable = [i for i in self.views.small if _readable(views[i])]
         return {
             "title": title,
@@ -189,7 +191,7 @@ class Contents:
 
     # views ----------------------------------------------------------------------------------------
 
-    def _view(self, view: View, focus: Focus, timeout: float) -> Json:
+    def _view(self, view: View, focus: Focus) -> Json:
         """Say what a view shows and where; of one that is too large only how large it is."""
         drawn = view.drawn
         told: Json = {"kind": view.kind, "label": clean(view.label), "count": len(drawn.cards)}
@@ -197,9 +199,9 @@ class Contents:
             return told
         if view.kind == "operations":
             self._know_recorded(drawn)
-        laid = layout_of(view, timeout=timeout)
-        framed, collapsed = scopes_of(drawn)
-        opens = {number: _opened(focus, scope) for number, scope in collapsed.items()}
+        laid = self._layout(view)
+        scopes = framed(drawn)
+        opens = {number: _opened(focus, scope) for number, scope in view.collapsed.items()}
         told["size"] = [round(laid.width), round(laid.height)]
         told["card"] = laid.card
         told["cards"] = [
@@ -208,7 +210,7 @@ class Contents:
         ]
         told["frames"] = [
             [
-                self._face_of_frame(frame, _opened(focus, framed.get(frame.cluster))),
+                self._face_of_frame(frame, _opened(focus, scopes.get(frame.cluster))),
                 *map(round, frame.box),
             ]
             for frame in laid.frames

@@ -26,18 +26,20 @@ def explore(
     path: str | os.PathLike[str] = "graph.html",
     *,
     title: str | None = None,
+    engine: str = "auto",
     timeout: float = 30.0,
 ) -> Path:
     """Write a page in which a recorded graph is explored, forward and backward; return its path.
 
     ``obj``: a tensor, a trace, or a container of tensors; where it is one result of one element,
     its gradient stands beside it. ``path``: a file with the suffix ``.html`` or ``.htm``; its
-    folders are made. ``title``: by default the name of the result. ``timeout``: seconds that the
-    layout engine may take for each view.
+    folders are made. ``title``: by default the name of the result. ``engine``: what lays the graph
+    out, as for ``render``. ``timeout``: seconds that it may take for each view.
 
     The page is one file without network access: zoom, levels of detail, search, the numbers of
     every tensor, and a stepper that applies one rule at a time. Raises DTypeError where there is
-    no tensor, RenderError for another suffix, and for a graph that is too large at every level.
+    no tensor, RenderError for another suffix, where the engine fails, and for a graph that is too
+    large at every level, OptionalDependencyError where there is no engine.
 
     >>> import tempfile
     >>> import tinygrad_bn as tg
@@ -53,11 +55,13 @@ def explore(
             f"explore to {target.name!r}: a page has the suffix .html or .htm.",
             'Write "graph.html", or draw a picture with render.',
         )
-    _write(target, page_html(obj, title=title, timeout=timeout).encode())
+    _write(target, page_html(obj, title=title, engine=engine, timeout=timeout).encode())
     return target
 
 
-def page_html(obj: Any, *, title: str | None = None, timeout: float = 30.0) -> str:
+def page_html(
+    obj: Any, *, title: str | None = None, engine: str = "auto", timeout: float = 30.0
+) -> str:
     """Return the text of the page that ``explore`` writes, with the same arguments and errors.
 
     >>> import tinygrad_bn as tg
@@ -65,8 +69,8 @@ def page_html(obj: Any, *, title: str | None = None, timeout: float = 30.0) -> s
     1
     """
     views = views_of(obj)
-    name = clean(title, _TITLE) if title is not None else _title(views)
-    data = Contents(views).read(name, timeout=timeout)
+    name = clean(title or "", _TITLE) or _title(views)
+    data = Contents(views, engine=engine, timeout=timeout).read(name)
     parts = {
         "title": escape(name),
         "style": _colours() + _asset("page.css"),

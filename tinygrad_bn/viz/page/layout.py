@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,6 +17,9 @@ from tinygrad_bn.viz.page.views import View, forward_of
 Point: TypeAlias = tuple[float, float]
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, width, height; all lengths are in pixels of the page at zoom 1."""
+
+Run: TypeAlias = Callable[[str], bytes | None]
+"""An engine: from DOT to JSON."""
 
 HEIGHT = 44
 _NARROWEST, _WIDEST = 132, 270
@@ -67,33 +71,33 @@ class Manner(NamedTuple):
 _MANNERS = Manner("TB", 12), Manner("TB", 1), Manner("LR", 1)
 
 
-def layout_of(view: View, *, timeout: float) -> Layout:
+def layout_of(view: View, *, engine: str = "auto", timeout: float = 30.0) -> Layout:
     """Lay out a view in straight lines from top to bottom.
 
     Where that is too wide for a screen, the manner in which it can be drawn largest is taken.
     """
+    run = functools.partial(picture, form="json0", dpi=72, engine=engine, timeout=timeout)
     first, *others = _MANNERS
-    found = _laid_out(view, first, timeout)
+    found = _laid_out(view, first, run)
     if found.width <= _SCREEN * found.height:
         return found
-    return max([found, *(_laid_out(view, m, timeout) for m in others)], key=lambda laid: laid.scale)
+    return max([found, *(_laid_out(view, m, run) for m in others)], key=lambda laid: laid.scale)
 
 
-def _laid_out(view: View, manner: Manner, timeout: float) -> Layout:
+def _laid_out(view: View, manner: Manner, run: Run) -> Layout:
     card = width_of(view.drawn.cards)
     if not view.mirror:
-        return _by_engine(view.drawn, card, manner, timeout)
+        return _by_engine(view.drawn, card, manner, run)
     forward, numbers = forward_of(view.drawn)
-    below = _by_engine(forward, card, manner, timeout)
+    below = _by_engine(forward, card, manner, run)
     return _Mirroring(view.drawn, forward, numbers, below).read(sideways=manner.direction == "TB")
 
 
 # the engine's part ----------------------------------------------------------------------------
 
 
-def _by_engine(drawn: Diagram, card: int, manner: Manner, timeout: float) -> Layout:
-    source = _dot(drawn, card, manner)
-    answer = picture(source, "json0", dpi=72, timeout=timeout)
+def _by_engine(drawn: Diagram, card: int, manner: Manner, run: Run) -> Layout:
+    answer = run(_dot(drawn, card, manner))
     if answer is None:
         raise OptionalDependencyError(
             "No layout engine was found for the page.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,14 +33,16 @@ _LEVELS = 8
 class View:
     """One picture of the page.
 
-    ``kind``: "level", "focus" or "operations"; ``scope``: whose content a focus shows; ``stubs``:
-    cards of what enters and leaves it; ``mirror``: whether the gradient is a mirror image.
+    ``kind``: "level", "focus" or "operations"; ``mirror``: whether the gradient is a mirror image;
+    ``collapsed``: the scopes that cards stand for; ``scope``: whose content a focus shows;
+    ``stubs``: cards of what enters and leaves it.
     """
 
     kind: str
     label: str
     drawn: Diagram
-    mirror: bool = False
+    mirror: bool
+    collapsed: Mapping[int, Scope]
     scope: Scope | None = None
     stubs: frozenset[int] = frozenset()
 
@@ -86,7 +88,10 @@ def views_of(obj: Any) -> Views:
     full = diagram(subject, values=True)
     depths = range(min(nesting(full), _LEVELS))
     drawn = [*(diagram(subject, depth=d, values=True) for d in depths), full]
-    levels = [View("level", _label(d, found, full), found, mirror) for d, found in enumerate(drawn)]
+    levels = [
+        View("level", _label(depth, found, full), found, mirror, _collapsed(found))
+        for depth, found in enumerate(drawn)
+    ]
     small = [i for i, view in enumerate(levels) if len(view.drawn.cards) <= OPENING]
     recorded = [_operations(obj)] if mirror and levels[-1].fits else []
     shown = [*levels, *(view for view in recorded if view.fits), *_focused(levels)]
@@ -126,20 +131,29 @@ def _label(depth: int, drawn: Diagram, full: Diagram) -> str:
 def _operations(obj: Any) -> View:
     """Show the gradient as every operation that computes it."""
     found = diagram(subject_of(obj, "ops"), values=True)
-    return View("operations", "every operation of the gradient", found)
+    return View("operations", "every operation of the gradient", found, mirror=False, collapsed={})
 
 
-def scopes_of(drawn: Diagram) -> tuple[dict[Cluster, Scope], dict[int, Scope]]:
-    """Say which scope each cluster frames, and each collapsed card stands for."""
-    framed: dict[Cluster, Scope] = {}
-    collapsed: dict[int, Scope] = {}
+def framed(drawn: Diagram) -> dict[Cluster, Scope]:
+    """Say which scope each cluster frames."""
+    found: dict[Cluster, Scope] = {}
     for number, frames in drawn.frames().items():
-        scope = next((t.scope for t in drawn.tensors[number] if t.op is not None), None)
-        path = scope.path if scope is not None else ()
-        framed.update(zip(frames, path, strict=False))
-        if drawn.cards[number].kind == "scope":
-            collapsed[number] = path[len(frames)]
-    return framed, collapsed
+        path = _path(drawn, number)
+        found |= {cluster: path[cluster.depth - 1] for cluster in frames if path}
+    return found
+
+
+def _collapsed(drawn: Diagram) -> dict[int, Scope]:
+    """Say which scope each collapsed card stands for."""
+    around = drawn.frames()
+    scopes = (card.number for card in drawn.cards if card.kind == "scope")
+    return {number: _path(drawn, number)[len(around[number])] for number in scopes}
+
+
+def _path(drawn: Diagram, number: int) -> tuple[Scope, ...]:
+    """Return the scopes of the first operation that a card stands for."""
+    scope = next((t.scope for t in drawn.tensors[number] if t.op is not None), None)
+    return () if scope is None else scope.path
 
 
 def _focused(levels: Sequence[View]) -> list[View]:
@@ -161,12 +175,12 @@ def _focused(levels: Sequence[View]) -> list[View]:
 
 def _contents(drawn: Diagram) -> dict[Scope, list[int]]:
     """List the cards inside each scope that is open."""
-    framed, _ = scopes_of(drawn)
+    scopes = framed(drawn)
     found: dict[Scope, list[int]] = {}
     for number, frames in drawn.frames().items():
         for cluster in frames:
-            if cluster in framed:
-                found.setdefault(framed[cluster], []).append(number)
+            if cluster in scopes:
+                found.setdefault(scopes[cluster], []).append(number)
     return found
 
 
@@ -181,7 +195,9 @@ def _focus(view: View, scope: Scope, members: list[int]) -> View:
     kept = sorted(inside | around)
     drawn = restricted(view.drawn, kept, members, above=len(scope.path) - 1)
     stubs = frozenset(i for i, number in enumerate(kept) if number not in inside)
-    return View("focus", scope.name, drawn, view.mirror, scope, stubs)
+    known = view.collapsed
+    collapsed = {i: known[number] for i, number in enumerate(kept) if number in known}
+    return View("focus", scope.name, drawn, view.mirror, collapsed, scope, stubs)
 
 
 def restricted(
