@@ -818,8 +818,8 @@
     if (!step || !stepping()) return [`${data.steps.length} steps · space plays them`];
     const side = step.kind === "value" ? "forward" : "backward";
     const shape = shapeText(data.arrays[data.tensors[step.tensor].value].shape);
-    const name = data.tensors[step.tensor].badge;
-    return [`step ${state.step + 1} of ${data.steps.length} · `, html("b", { class: side }, side), ` ${name} → ${shape}`];
+    const { name, badge, op } = data.tensors[step.tensor];
+    return [`step ${state.step + 1} of ${data.steps.length} · `, html("b", { class: side }, side), ` ${op ? badge : name || badge} → ${shape}`];
   }
 
   // views ----------------------------------------------------------------------------------------------
