@@ -7,6 +7,7 @@ behind a block of code states what that code prints.
 import contextlib
 import gc
 import io
+import os
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +21,7 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 import tinygrad_bn as tg
 from tinygrad_bn.graph import namespaces, primitive
+from tinygrad_bn.viz import engines
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -62,6 +64,18 @@ def test_every_block_of_code_in_a_document_runs(path, tmp_path, monkeypatch):
     with test_footguns.restored(), collecting():
         for example in Document.parse(str(path), *parsers()):
             example.evaluate()
+    compare_pictures(tmp_path / "pictures")
+
+
+def compare_pictures(drawn):
+    """Pictures that a document draws into a folder of that name are those that it shows."""
+    if engines._bundled() is None:
+        pytest.skip("the bytes of pictures are those of the bundled layout engine")
+    for path in sorted(drawn.glob("*.svg")):
+        kept = ROOT / "docs" / "pictures" / path.name
+        if os.environ.get("TINYGRAD_BN_REWRITE_GOLDEN"):
+            kept.write_bytes(path.read_bytes())
+        assert kept.read_bytes() == path.read_bytes(), f"{path.name} is drawn otherwise"
 
 
 @pytest.mark.parametrize("wrong", ["assert 1 == 2", ">>> 1 + 1\n3"])

@@ -15,6 +15,7 @@ from tinygrad_bn import viz
 from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
 from tinygrad_bn.graph.tensor import Variable
 from tinygrad_bn.viz.labels import clean, number, summary
+from tinygrad_bn.viz.legend import legend
 from tinygrad_bn.viz.reading import diagram
 from tinygrad_bn.viz.subject import subject_of
 
@@ -34,6 +35,12 @@ def normalised():
 
 def normalised_loss():
     loss = tg.sum(tg.square(normalised()))
+    loss.name = "loss"
+    return loss
+
+
+def weighted():
+    loss = tg.sum(normalised() * np.arange(32.0).reshape(8, 4) ** 2)
     loss.name = "loss"
     return loss
 
@@ -71,7 +78,8 @@ def names(obj, **options):
     [
         ("batch_norm", normalised, {}),
         ("batch_norm_depth_0", normalised, {"depth": 0}),
-        ("batch_norm_backward", normalised_loss, {"backward": "ops"}),
+        ("batch_norm_backward", normalised_loss, {"backward": "ops", "values": False}),
+        ("batch_norm_rules", weighted, {"backward": "rules"}),
         ("cross_entropy_values", classified, {"values": True}),
         ("layers_backward_depth_0", layered, {"depth": 0, "backward": "ops"}),
     ],
@@ -121,7 +129,7 @@ def test_scopes_are_numbered_by_use_not_by_when_their_weights_were_made():
     with tg.scope("later"):
         y = h @ first
     assert names(y, depth=0) == ["x", "late", "later"]
-    assert names(y) == ["x", "w", "@", "v", "@"]
+    assert names(y) == ["x", "w", "h", "v", "y"]
 
 
 def test_a_product_with_itself_has_two_edges():
@@ -206,7 +214,9 @@ def test_nan_and_infinities_are_marked():
         (np.array([]), "empty"),
         (np.array(-2.5), "−2.5"),
         (np.array([True, False, True]), "2 of 3 true"),
-        (np.array([3, -1]), "min −1, max 3"),
+        (np.array([3, -1]), "[3, −1]"),
+        (np.arange(9) - 1, "min −1, max 7"),
+        (np.array([[3, -1]]), "min −1, max 3"),
         (np.array([1.0, -1.0, 1e-9]), "mean ≈0, std 0.816"),
         (np.array([0.0, 0.0]), "mean 0, std 0"),
         (np.array([1 + 2j, 3 - 2j]), "mean 2 + 0i, std 2.24"),
@@ -223,6 +233,92 @@ def test_a_named_constant_is_an_input_and_an_anonymous_one_a_constant():
     x = tg.Tensor([1.0], requires_grad=True)
     kinds = [c.kind for c in drawn(x * tg.Tensor([2.0], name="data") + [3.0]).cards]
     assert kinds == ["parameter", "input", "op", "constant", "op"]
+
+
+def test_results_are_named_by_the_variables_they_are_put_into():
+    x = tg.Tensor(np.eye(2), requires_grad=True)
+    normed = tg.batch_norm(x)
+    doubled = normed * 2
+    for _ in range(2):
+        doubled = doubled * 2
+    chained = kept = tg.exp(doubled)
+    total: tg.Tensor = kept + normed
+    assert chained.name is None
+    found = diagram(subject_of(total, "none"))
+    assert [(c.name, c.badge) for c in found.cards if c.name] == [
+        ("x", "θ"), ("pilot", "const"), ("x − pilot", "−"), ("μ − pilot", "÷ 2"), ("x − μ", "−"),
+        ("σ²", "÷ 2"), ("σ", "√"), ("normed", "÷"), ("doubled", "× 2"), ("doubled", "× 2"),
+        ("doubled", "× 2"), ("chained", "exp"), ("total", "+"),
+    ]  # fmt: skip
+
+
+def test_a_users_names_go_before_variables_and_those_before_the_terms_of_a_formula():
+    x = tg.Tensor(np.eye(2), requires_grad=True)
+    normed = tg.standardize(x, axis=0)
+    normed.name = "given"
+    assert drawn(normed).cards[-1].name == "given"
+    assert drawn(tg.standardize(x, axis=0)).cards[-1].name == "x̂"
+
+
+def test_a_helpers_parameters_and_private_variables_name_nothing():
+    _x = tg.Tensor([1.0], requires_grad=True)
+    assert names(_x) == ["θ"]
+
+
+def test_scopes_are_collapsed_by_predicate():
+    loss = normalised_loss()
+    composed = drawn(loss, collapse=lambda scope: scope.composed).cards
+    assert [c.name for c in composed if c.kind == "scope"] == ["batch_norm"]
+    inner = drawn(loss, collapse=lambda scope: scope.name == "standardize")
+    assert [c.name for c in inner.cards if c.kind == "scope"] == ["standardize"]
+    assert [m.name for m in inner.walk() if not isinstance(m, int | None)] == ["batch_norm"]
+
+
+def test_the_mirror_image_has_a_gradient_beside_each_card_that_one_reaches():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    a = x * x
+    b = a + x
+    loss = tg.sum(b * np.array([1.0, 3.0]))
+    found = drawn(loss, backward="rules", values=True)
+    forward, backward = ([c for c in found.cards if c.level == level] for level in (0, 1))
+    assert [c.name for c in forward] == ["x", "a", "b", "", "", "loss"]
+    assert [c.name for c in backward] == ["∂loss", "", "∂b", "∂a", "∂x"]
+    assert backward[0].kind == "seed"
+    assert backward[-1].note == "sum of 3"
+    assert backward[-1].value.text == "mean 9, std 6"
+    named = [card.name for card in found.cards]
+    assert ("x", "∂x") in [(named[f], named[b]) for f, b in found.beside]
+    turned = [(named[e.source], named[e.target]) for e in found.edges if e.source >= len(forward)]
+    assert turned.count(("∂a", "∂x")) == 2
+    assert ("∂b", "∂x") in turned
+    assert ("x", "∂a") in [(named[e.source], named[e.target]) for e in found.edges if e.saved]
+    assert x.grad is None
+
+
+def test_the_mirror_image_of_a_collapsed_scope_is_one_card():
+    found = drawn(layered(), depth=0, backward="rules")
+    gradients = ["∂ cross_entropy", "∂ layer2", "∂ layer1", "∂ layer0"]
+    assert [c.name for c in found.cards if c.level == 1] == gradients
+    assert [found.cards[a].name for a, _ in found.beside] == [g[2:] for g in gradients]
+
+
+def test_the_legend_explains_what_occurs_and_nothing_else():
+    loss = normalised_loss()
+
+    def told(**options):
+        return [entry.meaning for entry in legend(drawn(loss, **options))]
+
+    plain = ["requires a gradient", "constant", "elementwise", "reduction", "unary"]
+    values, gradients = "a value is used", "a gradient is passed back"
+    assert told(backward="none") == [*plain, values]
+    assert told() == [*plain, values, "gradient of the result"]
+    mirror = told(backward="rules")
+    assert mirror[-5:] == [
+        "the gradient starts here", "gradient", values, gradients, "a rule reads a value"
+    ]  # fmt: skip
+    assert "several operations" in told(depth=0)
+    assert "labelloc=b" in viz.graph(loss, legend=True).source
+    assert "a value is used" not in viz.graph(loss).source
 
 
 # names ----------------------------------------------------------------------------------------
@@ -293,9 +389,9 @@ def test_a_hundred_thousand_nodes_are_listed_and_collapsed(tmp_path):
     assert text.splitlines()[:3] == [
         "n0 x: parameter  scalar float64",
         "chain:",
-        "  n1 add(n0, 1)  scalar float64",
+        "  n1 y = add(n0, 1)  scalar float64",
     ]
-    assert text.endswith("n100000 add(n99999, 1)  scalar float64  -> result\n")
+    assert text.endswith("n100000 y = add(n99999, 1)  scalar float64  -> result\n")
     assert "100000 ops" in viz.graph(y, depth=0).source
 
 
@@ -326,6 +422,16 @@ def test_too_many_nodes_name_the_depth_that_would_do():
     [
         (lambda p: viz.graph([1, "a"]), DTypeError, "graph of a list without tensors."),
         (lambda p: viz.graph(normalised(), depth=-1), ShapeError, "graph with depth=-1."),
+        (
+            lambda p: viz.graph(normalised(), collapse="softmax"),
+            DTypeError,
+            "graph with collapse='softmax', which is no function of a scope.",
+        ),
+        (
+            lambda p: viz.graph(normalised(), backward=True),
+            ShapeError,
+            "graph with backward=True.",
+        ),
         (
             lambda p: viz.graph(normalised(), backward="ops"),
             GradientError,

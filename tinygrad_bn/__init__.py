@@ -279,3 +279,14 @@ def __getattr__(name: str) -> Any:
 
 
 _engine.package = lambda: sys.modules[__name__]
+
+
+def _mimebundle(*arguments: Any) -> dict[str, str]:
+    """Draw for a notebook; the room that draws is imported only then."""
+    bundle: dict[str, str] = importlib.import_module("tinygrad_bn.viz.notebook").mimebundle(
+        *arguments
+    )
+    return bundle
+
+
+_engine.mimebundle = _mimebundle

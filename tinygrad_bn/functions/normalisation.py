@@ -17,7 +17,7 @@ from tinygrad_bn.functions.statistics import (
     normalise_axes,
     widened,
 )
-from tinygrad_bn.graph.composition import composition
+from tinygrad_bn.graph.composition import composition, term
 from tinygrad_bn.graph.state import composed_scope
 from tinygrad_bn.graph.tensor import Operand, Tensor, as_constant
 from tinygrad_bn.primitives.elementwise import sqrt, square
@@ -52,8 +52,8 @@ def _standardised(x: Tensor, axes: tuple[int, ...], eps: float, what: str) -> Te
     if not eps >= 0:
         raise ShapeError(f"{what}: eps={eps}.", "Use a small number that is not negative.")
     values, _, variance = centre(widened(x), axes)
-    result = values / sqrt(variance + eps)
-    return in_dtype(result, x.dtype)
+    result = values / term("σ", sqrt(variance + eps))
+    return term("x̂", in_dtype(result, x.dtype))
 
 
 def _affine(
@@ -128,8 +128,9 @@ def batch_norm(
             _fitted(as_constant(s), kept, operand.ndim, f"batch_norm: {name}")
             for name, s in zip(("mean", "var"), stats, strict=True)
         )
-        scaled = (widened(operand) - widened(average)) / sqrt(widened(variance) + float(eps))
-        x_hat = in_dtype(scaled, result_type(operand, average, variance))
+        values = term("x − μ", widened(operand) - widened(average))
+        scaled = values / term("σ", sqrt(widened(variance) + float(eps)))
+        x_hat = term("x̂", in_dtype(scaled, result_type(operand, average, variance)))
     return _affine(x_hat, gamma, beta, kept, "batch_norm")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_bn.errors import ShapeError
 from tinygrad_bn.functions.statistics import floating, normalise_axes
-from tinygrad_bn.graph.composition import composition
+from tinygrad_bn.graph.composition import composition, term
 from tinygrad_bn.graph.state import draw
 from tinygrad_bn.graph.tensor import Operand, Tensor, leaf
 from tinygrad_bn.primitives.elementwise import (
@@ -50,7 +50,7 @@ def _logits(
 def shifted(z: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Return ``z`` minus its maximum (unshifted where that is infinite), and the maximum."""
     top = stop_gradient(max(z, axis=axes, keepdims=True))
-    return z - select(isfinite(top), top, 0.0), top
+    return term("z − max", z - select(isfinite(top), top, 0.0)), top
 
 
 def _weights(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from tinygrad_bn.errors import DTypeError, ShapeError
-from tinygrad_bn.graph.composition import composition, public
+from tinygrad_bn.graph.composition import composition, public, term
 from tinygrad_bn.graph.tensor import Operand, Tensor, as_constant, leaf
 from tinygrad_bn.primitives.elementwise import sqrt, square, stop_gradient, subtract, where
 from tinygrad_bn.primitives.indexing import getitem
@@ -99,12 +99,13 @@ def centre(x: Tensor, axes: tuple[int, ...], correction: float = 0.0) -> Centred
     it a constant column is exactly 0, and a large offset costs no digits.
     """
     first = tuple(slice(0, 1) if a in axes else slice(None) for a in range(x.ndim))
-    pilot = getitem(stop_gradient(x), first)
-    shifted = x - pilot
+    pilot = term("pilot", getitem(stop_gradient(x), first))
+    shifted = term("x − pilot", x - pilot)
     n = count_along(x, axes)
-    offset = sum(shifted, axis=axes, keepdims=True) / n
-    values = shifted - offset
-    variance = sum(square(values), axis=axes, keepdims=True) / _degrees(n, correction)
+    offset = term("μ − pilot", sum(shifted, axis=axes, keepdims=True) / n)
+    values = term("x − μ", shifted - offset)
+    squares = sum(square(values), axis=axes, keepdims=True)
+    variance = term("σ²", squares / _degrees(n, correction))
     return Centred(values, pilot + offset, variance)
 
 

@@ -12,7 +12,7 @@ import keyword
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 
 from tinygrad_bn.errors import GradientError, ShapeError
 from tinygrad_bn.graph.containers import flatten, is_plain
+from tinygrad_bn.graph.namespaces import engine
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.sweep import ancestors
 from tinygrad_bn.graph.tensor import Tensor
@@ -167,6 +168,13 @@ class Trace:
     def __repr__(self) -> str:
         """Show the name and size."""
         return f"<trace of {self.name}: {len(self.inputs)} inputs, {len(self.nodes)} operations>"
+
+    def _repr_mimebundle_(
+        self, include: Container[str] | None = None, exclude: Container[str] | None = None
+    ) -> dict[str, str]:
+        """Show its size and its graph in a notebook (Jupyter, marimo)."""
+        bundle: dict[str, str] = engine.mimebundle(self, include, exclude)
+        return bundle
 
 
 _reserved = {"np", "float", "int", "bool", "complex"}

@@ -19,12 +19,14 @@ class Scope:
     """A named stretch of the graph; scopes nest, and each opening is one of its own.
 
     ``composed``: whether a composition of that name opened it (``softmax``), not a user.
+    ``terms``: what its formula calls the tensors made in it, by their index.
     """
 
-    __slots__ = ("composed", "name", "opener", "parent")
+    __slots__ = ("composed", "name", "opener", "parent", "terms")
 
     def __init__(self, name: str, parent: Scope | None, opener: object, *, composed: bool) -> None:
         self.name, self.parent, self.opener, self.composed = name, parent, opener, composed
+        self.terms: dict[int, str] | None = None
 
     @property
     def path(self) -> tuple[Scope, ...]:

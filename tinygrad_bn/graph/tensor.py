@@ -7,7 +7,7 @@ namespace ``tensors``; so this file imports nothing above it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -500,6 +500,13 @@ class Tensor:
         if self.name:
             parts.append(f"name={self.name!r}")
         return f"{type(self).__name__}({', '.join(parts)})"
+
+    def _repr_mimebundle_(
+        self, include: Container[str] | None = None, exclude: Container[str] | None = None
+    ) -> dict[str, str]:
+        """Show its text and its graph in a notebook (Jupyter, marimo)."""
+        bundle: dict[str, str] = engine.mimebundle(self, include, exclude)
+        return bundle
 
     def __format__(self, spec: str) -> str:
         return format(self._single("format()").item(), spec) if spec else repr(self)

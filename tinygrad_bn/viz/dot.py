@@ -8,6 +8,8 @@ from html import escape
 
 import graphviz
 
+from tinygrad_bn.viz.embedding import Drawing
+from tinygrad_bn.viz.legend import Entry, legend as explained
 from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge, Line, shared
 from tinygrad_bn.viz.style import (
     BACKWARD,
@@ -24,11 +26,13 @@ from tinygrad_bn.viz.style import (
 _ALIGNED = 300
 """Pairs of a card and its gradient are aligned up to this many cards: it costs time."""
 
+_IN_A_ROW = 4
 
-def lower(diagram: Diagram, name: str = "graph") -> graphviz.Digraph:
+
+def lower(diagram: Diagram, *, legend: bool = False) -> Drawing:
     """Write a diagram as DOT. Every text of the user's is escaped inside an HTML-like label."""
-    dot = graphviz.Digraph(
-        name,
+    dot = Drawing(
+        "graph",
         graph_attr={
             "fontname": "Helvetica", "fontsize": "11", "bgcolor": "white", "pad": "0.2",
             "nodesep": "0.28", "ranksep": "0.36", "rankdir": "TB", "newrank": "true",
@@ -42,6 +46,8 @@ def lower(diagram: Diagram, name: str = "graph") -> graphviz.Digraph:
             "penwidth": "1.3", "labeldistance": "1.5", "labelangle": "26",
         },
     )  # fmt: skip
+    if legend:
+        dot.attr("graph", label=_legend(explained(diagram)), labelloc="b")
     _write_levels(dot, diagram)
     ranks = _ranks(diagram)
     for edge in diagram.edges:
@@ -52,10 +58,28 @@ def lower(diagram: Diagram, name: str = "graph") -> graphviz.Digraph:
     return dot
 
 
+def _legend(entries: list[Entry]) -> str:
+    """Write the legend as a table of signs and meanings, a few in a row."""
+    cells = [
+        f'{_sign(entry)}<TD ALIGN="LEFT">{_font(entry.meaning, QUIET, 10)}</TD>'
+        for entry in entries
+    ]
+    rows = ["".join(cells[i : i + _IN_A_ROW]) for i in range(0, len(cells), _IN_A_ROW)]
+    table = '<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="4" CELLPADDING="2">'
+    return f"<{table}{''.join(f'<TR>{row}</TR>' for row in rows)}</TABLE>>"
+
+
+def _sign(entry: Entry) -> str:
+    if entry.badge:
+        sign = f"<B>{_font(f' {entry.sign} ', 'white', 10)}</B>"
+        return f'<TD BGCOLOR="{entry.colour}">{sign}</TD>'
+    return f"<TD>{_font(entry.sign, entry.colour, 11)}</TD>"
+
+
 def _write_levels(dot: graphviz.Digraph, diagram: Diagram) -> None:
     """Write each level inside a frame that is not seen: the engine keeps it a column of its own."""
     for level in diagram.levels:
-        dot.body.append(f'\tsubgraph cluster_level{level} {{\n\tgraph [peripheries="0"]\n')
+        dot.body.append(f'\tsubgraph cluster_level{level} {{\n\tgraph [label="" peripheries="0"]\n')
         _write_clusters(dot, diagram, level)
         dot.body.append("\t}\n")
 
@@ -79,6 +103,7 @@ def _cluster_style(cluster: Cluster) -> dict[str, str]:
     return {
         "label": f"<{_font(cluster.name, BACKWARD if side else FORWARD, 11)}>",
         "labeljust": "l",
+        "labelloc": "t",
         "style": "rounded,filled",
         "peripheries": "1",
         "fillcolor": TINTS[side][min(cluster.depth, 3) - 1],

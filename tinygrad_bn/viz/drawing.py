@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 import graphviz
 
 from tinygrad_bn.errors import DTypeError, ShapeError
 from tinygrad_bn.viz.dot import lower
+from tinygrad_bn.viz.embedding import Drawing
 from tinygrad_bn.viz.engines import RenderError, missing, picture
 from tinygrad_bn.viz.mermaid import mermaid
 from tinygrad_bn.viz.model import Diagram
-from tinygrad_bn.viz.reading import diagram
+from tinygrad_bn.viz.reading import Collapse, diagram, nesting
 from tinygrad_bn.viz.subject import Backward, Subject, subject_of
 from tinygrad_bn.viz.text import listing
 
@@ -28,12 +29,19 @@ _READINGS = ("mmd", "txt")
 _SUFFIXES = ".svg, .png, .pdf, .gv, .dot, .mmd or .txt"
 
 
-class Options(TypedDict, total=False):
-    """What ``graph`` takes, and ``render`` hands on to it."""
+class Reading(TypedDict, total=False):
+    """What is read of a graph, whatever it is written as."""
 
     depth: int | None
+    collapse: Collapse | None
     backward: Backward
     values: bool
+
+
+class Options(Reading, total=False):
+    """What ``graph`` takes, and ``render`` hands on to it."""
+
+    legend: bool
     max_nodes: int
 
 
@@ -41,19 +49,22 @@ def graph(
     obj: Any,
     *,
     depth: int | None = None,
+    collapse: Collapse | None = None,
     backward: Backward = "annotate",
     values: bool = True,
+    legend: bool = False,
     max_nodes: int = MAX_NODES,
-) -> graphviz.Digraph:
+) -> Drawing:
     """Draw the graph that computed something, as DOT text; no layout engine is needed.
 
     ``obj``: a tensor, a trace, or a container of tensors. ``depth``: scopes nested deeper than
-    this become one card each (0: every outermost scope is one; None: nothing is collapsed).
+    this become one card each (0: every outermost scope is one; None: nothing is collapsed);
+    ``collapse``: so do those for which it holds, as ``lambda scope: scope.name == "softmax"``.
     ``backward``: how to show the gradient of a result of one element. "annotate": in red on each
     card, where there is one; "rules": beside each card a card of its gradient, joined by the rules
     that were applied; "ops": beside the forward graph every operation of the gradient; "none": not
     at all. No ``grad`` is touched. ``values``: write mean and standard deviation on each card.
-    ``max_nodes``: how many cards to draw at most.
+    ``legend``: explain below what the signs mean. ``max_nodes``: how many cards to draw at most.
 
     Raises DTypeError where there is no tensor, GradientError where "rules" or "ops" has nothing to
     start from, RenderError (naming the depth that would do) for too many nodes.
@@ -63,7 +74,8 @@ def graph(
     >>> print("n0 -> n1" in graph(tg.softmax(x), depth=0).source)
     True
     """
-    return lower(_drawn(obj, depth=depth, backward=backward, values=values, max_nodes=max_nodes))
+    drawn = _drawn(obj, max_nodes, depth=depth, collapse=collapse, backward=backward, values=values)
+    return lower(drawn, legend=legend)
 
 
 def render(
@@ -101,9 +113,9 @@ def render(
     if isinstance(obj, graphviz.Digraph):
         _refuse_lowered(form, options)
     if form == "txt":
-        return _write(target, _listing(obj, **options).encode())
+        return _write(target, _listing(obj, **_for_text(options)).encode())
     if form == "mmd":
-        return _write(target, mermaid(_drawn(obj, **options)).encode())
+        return _write(target, _flowchart(obj, **options).encode())
     dot = obj if isinstance(obj, graphviz.Digraph) else graph(obj, **options)
     if form in _SOURCES:
         return _write(target, dot.source.encode())
@@ -126,39 +138,77 @@ def _refuse_lowered(form: str, options: Options) -> None:
 
 def _drawn(
     obj: Any,
+    max_nodes: int,
     *,
     depth: int | None = None,
+    collapse: Collapse | None = None,
     backward: Backward = "annotate",
     values: bool = True,
-    max_nodes: int = MAX_NODES,
 ) -> Diagram:
-    """Read a diagram that may be drawn: not too large."""
-    subject, drawn = _read(obj, depth, backward, values=values)
+    """Read a diagram that is not too large to be drawn."""
+    subject, drawn = _read(obj, depth, collapse, backward, values=values)
     if len(drawn.cards) > max_nodes:
         raise _too_large(subject, drawn, depth, max_nodes)
     return drawn
 
 
 def _read(
-    obj: Any, depth: int | None, backward: Backward, *, values: bool
+    obj: Any,
+    depth: int | None,
+    collapse: Collapse | None,
+    backward: Backward,
+    *,
+    values: bool,
 ) -> tuple[Subject, Diagram]:
     """Read the diagram of something."""
     if depth is not None and depth < 0:
         raise ShapeError(f"graph with depth={depth}.", "Use 0 or more, or None for everything.")
+    if collapse is not None and not callable(collapse):
+        raise DTypeError(
+            f"graph with collapse={collapse!r}, which is no function of a scope.",
+            'Pass one, such as lambda scope: scope.name == "softmax".',
+        )
     subject = subject_of(obj, backward)
-    return subject, diagram(subject, depth=depth, values=values)
+    return subject, diagram(subject, depth=depth, collapse=collapse, values=values)
+
+
+def _for_text(options: Options) -> Reading:
+    """Refuse what a listing has not: a legend, a limit."""
+    for option in ("legend", "max_nodes"):
+        if option in options:
+            raise DTypeError(
+                f"render to .txt with {option}=: a listing has no legend and no limit.",
+                f"Leave out {option}=, or draw a picture.",
+            )
+    return cast("Reading", options)
 
 
 def _listing(
     obj: Any,
     *,
     depth: int | None = None,
+    collapse: Collapse | None = None,
     backward: Backward = "annotate",
     values: bool = True,
-    max_nodes: int = MAX_NODES,
 ) -> str:
     """Write the text, which may have any size."""
-    return listing(_read(obj, depth, backward, values=values)[1])
+    return listing(_read(obj, depth, collapse, backward, values=values)[1])
+
+
+def _flowchart(
+    obj: Any,
+    *,
+    legend: bool | None = None,
+    max_nodes: int = MAX_NODES,
+    **options: Unpack[Reading],
+) -> str:
+    """Write the flowchart; refuse what it has not."""
+    if legend is not None:
+        raise DTypeError(
+            "render to .mmd with legend=: a flowchart has no legend.",
+            "Leave out legend=, or draw a picture.",
+        )
+    return mermaid(_drawn(obj, max_nodes, **options))
 
 
 def _format(path: Path) -> str:
@@ -179,7 +229,7 @@ def _write(path: Path, content: bytes) -> Path:
 
 def _too_large(subject: Subject, drawn: Diagram, depth: int | None, max_nodes: int) -> RenderError:
     """Say how large a drawing would be, and the deepest level that fits."""
-    levels = range(_nesting(drawn) - 1, -1, -1)
+    levels = range(nesting(drawn) - 1, -1, -1)
     counts = ((d, len(diagram(subject, depth=d).cards)) for d in levels)
     fits = next(((d, count) for d, count in counts if count <= max_nodes), None)
     at = "" if depth is None else f" at depth={depth}"
@@ -190,8 +240,3 @@ def _too_large(subject: Subject, drawn: Diagram, depth: int | None, max_nodes: i
         else 'Open scopes (with tinygrad_bn.scope("name"):) and pass depth=0, or list all with '
         'the suffix ".txt".',
     )
-
-
-def _nesting(drawn: Diagram) -> int:
-    """Count the levels of clusters."""
-    return max((len(frames) for frames in drawn.frames().values()), default=0)

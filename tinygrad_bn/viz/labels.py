@@ -17,6 +17,10 @@ _NEGLIGIBLE = 1e-6
 """A mean this small against the largest element is rounding, and shown as about 0."""
 
 
+_FEW = 8
+"""Integers up to this many, such as labels and indices, are shown one by one."""
+
+
 def clean(text: str, limit: int = LONGEST) -> str:
     r"""Return one printable line: no control characters, no surrogates, no bidirectional marks.
 
@@ -27,6 +31,15 @@ def clean(text: str, limit: int = LONGEST) -> str:
         return text
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def gradient_of(name: str) -> str:
+    """Write the name of a gradient.
+
+    >>> gradient_of("x"), gradient_of("x − μ")
+    ('∂x', '∂(x − μ)')
+    """
+    return f"∂({name})" if " " in name else f"∂{name}"
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
@@ -102,6 +115,8 @@ def summary(values: npt.NDArray[Any]) -> Line:
         return Line(number(values.reshape(())[()], 4))
     if values.dtype.kind == "b":
         return Line(f"{np.count_nonzero(values)} of {values.size} true")
+    if values.dtype.kind in "iu" and values.ndim == 1 and values.size <= _FEW:
+        return Line(f"[{', '.join(map(number, values))}]")
     if values.dtype.kind in "iu":
         return Line(f"min {number(values.min())}, max {number(values.max())}")
     return _moments(values.astype(np.complex128 if values.dtype.kind == "c" else np.float64))

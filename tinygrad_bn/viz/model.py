@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tinygrad_bn.graph.tensor import Tensor
+
 
 class Line(NamedTuple):
     """What a card says of an array; ``alarm`` marks NaN and infinities."""
@@ -21,9 +23,10 @@ class Line(NamedTuple):
 class Card:
     """One drawn node.
 
-    ``kind``: op, scope (a collapsed scope), parameter, input, constant or seed. ``level``: 0 in
-    the forward graph, 1 in its gradient, 2 in the gradient of that. ``badge``: what it does;
-    ``call``: the same as text, with operands. ``note``: what a collapsed scope holds.
+    ``kind``: op, scope (a collapsed scope), parameter, input, constant, gradient (of one tensor)
+    or seed. ``level``: 0 in the forward graph, 1 in its gradient, 2 in the gradient of that.
+    ``badge``: what it does; ``call``: the same as text, with operands. ``note``: what a collapsed
+    scope holds, or how many contributions a gradient sums.
     """
 
     number: int
@@ -45,7 +48,7 @@ class Edge(NamedTuple):
     """From the card of an operand to the card that uses it.
 
     ``operand``: its position; ``mark``: a letter where the order matters; ``saved``: a value of
-    the forward graph used in its gradient.
+    the forward graph used in its gradient; ``flows``: whether a gradient passes back along it.
     """
 
     source: int
@@ -53,6 +56,7 @@ class Edge(NamedTuple):
     operand: int
     mark: str = ""
     saved: bool = False
+    flows: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -73,12 +77,17 @@ def shared(one: Sequence[Cluster], other: Sequence[Cluster]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """Everything that is drawn. ``beside`` pairs a forward card with a card of its gradient."""
+    """Everything that is drawn.
+
+    ``beside`` pairs a forward card with a card of its gradient; ``tensors`` has those that each
+    card stands for, in recording order: one, or all that a collapsed scope holds.
+    """
 
     cards: list[Card]
     edges: list[Edge]
     root: Cluster
     beside: list[tuple[int, int]]
+    tensors: list[list[Tensor]]
 
     def walk(self, level: int | None = None) -> Iterator[Cluster | int | None]:
         """Visit clusters and cards in order, all or of one level; None closes a cluster.

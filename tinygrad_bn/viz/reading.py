@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.state import Scope
+from tinygrad_bn.graph.sweep import ancestors
 from tinygrad_bn.graph.tensor import Tensor, Variable
-from tinygrad_bn.viz.labels import clean, constant, index_text, plain, shape_text, summary
+from tinygrad_bn.viz.labels import (
+    clean,
+    constant,
+    gradient_of,
+    index_text,
+    plain,
+    shape_text,
+    summary,
+)
+from tinygrad_bn.viz.mirror import mirrored
 from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge, Line
+from tinygrad_bn.viz.naming import assigned
 from tinygrad_bn.viz.subject import Subject
 
 Path: TypeAlias = tuple[Scope, ...]
@@ -28,16 +39,38 @@ _LETTERS = "abcdefgh"
 _MANY_NAMES = 4
 
 
-def diagram(subject: Subject, *, depth: int | None = None, values: bool = False) -> Diagram:
-    """Lay out what is drawn of a subject, with scopes deeper than ``depth`` collapsed."""
-    return _Reader(subject, depth, values=values).read()
+Collapse: TypeAlias = Callable[[Scope], bool]
+
+
+def diagram(
+    subject: Subject,
+    *,
+    depth: int | None = None,
+    collapse: Collapse | None = None,
+    values: bool = False,
+) -> Diagram:
+    """Read what is drawn of a subject.
+
+    Scopes deeper than ``depth``, and those for which ``collapse`` holds, are one card each.
+    """
+    reader = _Reader(subject, depth, collapse, values=values)
+    drawn = reader.read()
+    return mirrored(drawn, reader.saved()) if subject.backward == "rules" else drawn
+
+
+def nesting(drawn: Diagram) -> int:
+    """Count the levels of clusters."""
+    return max((len(frames) for frames in drawn.frames().values()), default=0)
 
 
 class _Reader:
     """One reading: every table is filled in one pass over the nodes in recording order."""
 
-    def __init__(self, subject: Subject, depth: int | None, *, values: bool) -> None:
-        self.subject, self.depth, self.values = subject, depth, values
+    def __init__(
+        self, subject: Subject, depth: int | None, collapse: Collapse | None, *, values: bool
+    ) -> None:
+        self.subject, self.depth, self.collapse, self.values = subject, depth, collapse, values
+        self.collapsed: dict[Scope, bool] = {}
         self.nodes = subject.nodes()
         self.results, self.inputs = set(subject.results), set(subject.inputs)
         gradients = subject.gradients
@@ -57,12 +90,14 @@ class _Reader:
         for node, place in self.place.items():
             self.members[place].append(node)
         self.number = {place: i for i, place in enumerate(self.members)}
+        self.given = self._given()
         self.titles = self._titles()
 
     def read(self) -> Diagram:
         """Make the diagram."""
         cards = [self._card(place, members) for place, members in self.members.items()]
-        return Diagram(cards, self._edges(), self._clusters(), self._beside())
+        tensors = list(self.members.values())
+        return Diagram(cards, self._edges(), self._clusters(), self._beside(), tensors)
 
     # where a node belongs ------------------------------------------------------------------
 
@@ -104,19 +139,41 @@ class _Reader:
 
     def _place(self, node: Tensor) -> Place:
         path = self.path[node]
-        if self.depth is None or len(path) <= self.depth:
-            return node
-        return path[self.depth], self.level[node]
+        opened = self._opened(path)
+        return node if opened == len(path) else (path[opened], self.level[node])
+
+    def _opened(self, path: Path) -> int:
+        """Count the scopes of a path that are drawn as frames, before the first collapsed one."""
+        depth = len(path) if self.depth is None else min(len(path), self.depth)
+        if self.collapse is None:
+            return depth
+        return next((i for i, scope in enumerate(path[:depth]) if self._collapses(scope)), depth)
+
+    def _collapses(self, scope: Scope) -> bool:
+        if self.collapse is not None and scope not in self.collapsed:
+            self.collapsed[scope] = bool(self.collapse(scope))
+        return self.collapsed[scope]
 
     # cards -----------------------------------------------------------------------------------
 
+    def _given(self) -> dict[Tensor, str]:
+        """Name every tensor that the user named, by itself or by the variable that holds it."""
+        variables = assigned(self.nodes, self.users, self.path)
+        bound = self.subject.variables
+        wishes = {n: n.name or variables.get(n) or bound.get(n) or "" for n in self.nodes}
+        return {n: clean(wish) for n, wish in wishes.items() if wish}
+
     def _titles(self) -> dict[Tensor, str]:
-        """Name every tensor the user named, and the gradients of those."""
-        titles = {n: clean(n.name or "") for n in self.nodes}
-        for tensor, gradient in self.subject.gradients.items():
-            wish = titles.get(tensor)
-            if wish and not titles.get(gradient):
-                titles[gradient] = f"∂{wish}"
+        """Name also what a formula names, and the gradients of all those; the user's come first."""
+        terms: dict[int, str] = {}
+        for scope in {scope: None for path in self.path.values() for scope in path}:
+            terms |= scope.terms or {}
+        parts = {n: clean(terms[n.index]) for n in self.nodes if n.index in terms}
+        titles = parts | self.given
+        for named in (self.given, parts):
+            for tensor, gradient in self.subject.gradients.items():
+                if tensor in named and gradient not in titles:
+                    titles[gradient] = gradient_of(named[tensor])
         return titles
 
     def _card(self, place: Place, members: list[Tensor]) -> Card:
@@ -153,14 +210,14 @@ class _Reader:
         made = [n for n in members if n.op is not None]
         leaving = {n: None for n in made if self._leaves(n)}
         held = [n for n in members if n.op is None or (level and n not in leaving)]
-        named = [self.titles[n] for n in held if self.titles[n]]
+        named = [self.given[n] for n in held if n in self.given]
         few = named[:_MANY_NAMES] + ["…"] * (len(named) > _MANY_NAMES)
         count = f"{len(made)} op{'s' * (len(made) != 1)}"
         facts = self._facts([*(leaving or members)][-1], place)
         facts["shape"] = ", ".join(dict.fromkeys(shape_text(n.shape) for n in [*leaving][:3]))
         facts["name"] = "∂ " * level + (clean(scope.name) or "scope")
         facts["result"] = any(n in self.results for n in members)
-        given = [self.titles[n] for n in leaving if self.titles[n] and not level]
+        given = [self.given[n] for n in leaving if n in self.given and not level]
         note = " ".join([count, *(["·", *few] if few else []), *(["→", *given] if given else [])])
         return Card(kind="scope", badge="", note=note, call=note, **facts)
 
@@ -174,7 +231,7 @@ class _Reader:
         return {
             "number": self.number[place],
             "level": self.level[node],
-            "name": self.titles[node],
+            "name": self.titles.get(node, ""),
             "shape": shape_text(node.shape),
             "dtype": str(node.dtype),
             "result": node in self.results,
@@ -183,7 +240,7 @@ class _Reader:
         }
 
     def _gradient(self, node: Tensor) -> Line | None:
-        if self.level[node] or self.subject.backward == "none":
+        if self.level[node] or self.subject.backward in ("none", "ops"):
             return None
         gradient = self.subject.gradients.get(node, node.grad)
         return None if gradient is None else summary(gradient.data)
@@ -195,6 +252,16 @@ class _Reader:
             for x in node.inputs
         ]
         return f"{node.op.name}({', '.join([*operands, *_parameters(node)])})"
+
+    def saved(self) -> list[tuple[int, int]]:
+        """List the forward cards whose values the rule of another reads, as recorded."""
+        pairs: dict[tuple[int, int], None] = {}
+        for node in ancestors(self.subject.gradients.values()):
+            origin = node.adjoint_of
+            if origin in self.place:
+                read = (x for x in _tensors(node) if x in self.place and x.adjoint_of is None)
+                pairs |= dict.fromkeys((self._number(x), self._number(origin)) for x in read)
+        return list(pairs)
 
     # edges, clusters, alignment ----------------------------------------------------------------
 
@@ -218,7 +285,8 @@ class _Reader:
             if isinstance(x, Tensor) and x not in self.folded and self._number(x) != target:
                 source, saved = self._number(x), self.level[x] < self.level[node]
                 mark, which = ("", -1) if saved else (marks[i], i if alone else x.index)
-                yield (source, target, which), Edge(source, target, i, mark, saved)
+                flows = i in node.wrt and x in self.subject.gradients
+                yield (source, target, which), Edge(source, target, i, mark, saved, flows)
 
     def _number(self, node: Tensor) -> int:
         return self.number[self.place[node]]
@@ -229,8 +297,7 @@ class _Reader:
         for place, number in self.number.items():
             first = self.members[place][0]
             path, level = self.path[first], self.level[first]
-            if self.depth is not None:
-                path = path[: self.depth]
+            path = path[: self._opened(path)]
             self._cluster(root, clusters, path, level).members.append(number)
         return root
 

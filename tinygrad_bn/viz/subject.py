@@ -12,6 +12,8 @@ from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.sweep import ancestors, seed, sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor, leaf
+from tinygrad_bn.source import user_frame
+from tinygrad_bn.viz.naming import bound
 
 Backward: TypeAlias = Literal["none", "annotate", "rules", "ops"]
 """How gradients are shown: not at all; as a line on each card; as one card for each forward card,
@@ -23,13 +25,15 @@ class Subject:
     """What is asked to be drawn.
 
     ``results`` and ``inputs``: where the graph ends and begins; ``gradients``: cotangents by the
-    forward tensor they belong to; ``backward``: how they are shown.
+    forward tensor they belong to; ``backward``: how they are shown; ``variables``: the names of
+    the caller's variables that hold tensors.
     """
 
     results: Sequence[Tensor]
     inputs: Sequence[Tensor] = ()
     gradients: Mapping[Tensor, Tensor] = field(default_factory=dict)
     backward: Backward = "annotate"
+    variables: Mapping[Tensor, str] = field(default_factory=dict)
 
     def nodes(self) -> list[Tensor]:
         """Return every tensor that takes part, in recording order."""
@@ -53,7 +57,8 @@ def subject_of(obj: Any, backward: Backward) -> Subject:
             "Pass a tensor, a trace, or a container of tensors.",
         )
     inputs = obj.inputs if isinstance(obj, Trace) else ()
-    return Subject(results, inputs, _gradients(results, backward), backward)
+    gradients = _gradients(results, backward)
+    return Subject(results, inputs, gradients, backward, bound(user_frame()))
 
 
 def _tensors(obj: Any) -> list[Tensor]:
@@ -67,7 +72,7 @@ def _gradients(results: list[Tensor], backward: Backward) -> dict[Tensor, Tensor
         raise _no_start(results, backward)
     if backward == "none" or not has:
         return {}
-    (root,), record = results, backward == "ops"
+    (root,), record = results, backward in ("rules", "ops")
     start = seed(root, None)
     with using(recording=True, tracing=record, scope=None, adjoint_of=None, replay=None):
         found = sweep(
