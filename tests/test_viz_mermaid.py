@@ -138,7 +138,7 @@ def test_a_card_tells_what_it_does_its_name_shape_value_and_gradient():
         "Σ loss (scalar)\n10\n∂ 1",
     ]
     assert [label for _, label in read(loss, depth=0).nodes.values()][1] == (
-        "s (2)\n2 ops\nmean 5, std 2\n∂ mean 1, std 0"
+        "s (2)\n2 ops → y\nmean 5, std 2\n∂ mean 1, std 0"
     )
 
 
