@@ -219,7 +219,7 @@ def test_render_writes_it_under_its_suffix(tmp_path):
     )
     with pytest.raises(DTypeError) as caught:
         viz.render(y, tmp_path / "other.mmd", legend=True)
-    assert caught.value.what == "render to .mmd with legend=: a flowchart has no legend."
+    assert caught.value.what == "render to .mmd with legend: it has none."
     assert not (tmp_path / "other.mmd").exists()
 
 

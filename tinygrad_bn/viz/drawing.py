@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
@@ -74,8 +75,8 @@ def graph(
     >>> print("n0 -> n1" in graph(tg.softmax(x), depth=0).source)
     True
     """
-    drawn = _drawn(obj, max_nodes, depth=depth, collapse=collapse, backward=backward, values=values)
-    return lower(drawn, legend=legend)
+    reading = Reading(depth=depth, collapse=collapse, backward=backward, values=values)
+    return lower(_drawn(obj, max_nodes, **reading), legend=legend)
 
 
 def render(
@@ -113,9 +114,10 @@ def render(
     if isinstance(obj, graphviz.Digraph):
         _refuse_lowered(form, options)
     if form == "txt":
-        return _write(target, _listing(obj, **_for_text(options)).encode())
+        return _write(target, listing(_drawn(obj, sys.maxsize, **_bare(form, options))).encode())
     if form == "mmd":
-        return _write(target, _flowchart(obj, **options).encode())
+        limit = options.pop("max_nodes", MAX_NODES)
+        return _write(target, mermaid(_drawn(obj, limit, **_bare(form, options))).encode())
     dot = obj if isinstance(obj, graphviz.Digraph) else graph(obj, **options)
     if form in _SOURCES:
         return _write(target, dot.source.encode())
@@ -136,6 +138,16 @@ def _refuse_lowered(form: str, options: Options) -> None:
         )
 
 
+def _bare(form: str, options: Options) -> Reading:
+    """Refuse what a text has not: a legend, and a listing's limit."""
+    refused = [option for option in ("legend", "max_nodes") if option in options]
+    if refused:
+        raise DTypeError(
+            f"render to .{form} with {refused[0]}: it has none.", f"Leave out {refused[0]}=."
+        )
+    return cast("Reading", options)
+
+
 def _drawn(
     obj: Any,
     max_nodes: int,
@@ -145,22 +157,7 @@ def _drawn(
     backward: Backward = "annotate",
     values: bool = True,
 ) -> Diagram:
-    """Read a diagram that is not too large to be drawn."""
-    subject, drawn = _read(obj, depth, collapse, backward, values=values)
-    if len(drawn.cards) > max_nodes:
-        raise _too_large(subject, drawn, depth, max_nodes)
-    return drawn
-
-
-def _read(
-    obj: Any,
-    depth: int | None,
-    collapse: Collapse | None,
-    backward: Backward,
-    *,
-    values: bool,
-) -> tuple[Subject, Diagram]:
-    """Read the diagram of something."""
+    """Read the diagram of something, which has at most so many cards."""
     if depth is not None and depth < 0:
         raise ShapeError(f"graph with depth={depth}.", "Use 0 or more, or None for everything.")
     if collapse is not None and not callable(collapse):
@@ -169,46 +166,10 @@ def _read(
             'Pass one, such as lambda scope: scope.name == "softmax".',
         )
     subject = subject_of(obj, backward)
-    return subject, diagram(subject, depth=depth, collapse=collapse, values=values)
-
-
-def _for_text(options: Options) -> Reading:
-    """Refuse what a listing has not: a legend, a limit."""
-    for option in ("legend", "max_nodes"):
-        if option in options:
-            raise DTypeError(
-                f"render to .txt with {option}=: a listing has no legend and no limit.",
-                f"Leave out {option}=, or draw a picture.",
-            )
-    return cast("Reading", options)
-
-
-def _listing(
-    obj: Any,
-    *,
-    depth: int | None = None,
-    collapse: Collapse | None = None,
-    backward: Backward = "annotate",
-    values: bool = True,
-) -> str:
-    """Write the text, which may have any size."""
-    return listing(_read(obj, depth, collapse, backward, values=values)[1])
-
-
-def _flowchart(
-    obj: Any,
-    *,
-    legend: bool | None = None,
-    max_nodes: int = MAX_NODES,
-    **options: Unpack[Reading],
-) -> str:
-    """Write the flowchart; refuse what it has not."""
-    if legend is not None:
-        raise DTypeError(
-            "render to .mmd with legend=: a flowchart has no legend.",
-            "Leave out legend=, or draw a picture.",
-        )
-    return mermaid(_drawn(obj, max_nodes, **options))
+    drawn = diagram(subject, depth=depth, collapse=collapse, values=values)
+    if len(drawn.cards) > max_nodes:
+        raise _too_large(subject, drawn, depth, max_nodes)
+    return drawn
 
 
 def _format(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,16 @@ def clean(text: str, limit: int = LONGEST) -> str:
         return text
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def few(names: Iterable[str], most: int = 4) -> str:
+    """Join the first names of many.
+
+    >>> few("abc"), few("abcdef")
+    ('a b c', 'a b c d …')
+    """
+    listed = list(names)
+    return " ".join(listed[:most] + ["…"] * (len(listed) > most))
 
 
 def gradient_of(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from tinygrad_bn.viz.labels import gradient_of
+from tinygrad_bn.viz.labels import few, gradient_of
 from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge
 
 
@@ -41,7 +41,8 @@ def _image(card: Card, number: int, contributions: int) -> Card:
     kind = "seed" if seed else "scope" if card.kind == "scope" else "gradient"
     several = f"sum of {contributions}" if contributions > 1 else ""
     badge = "1" if seed else f"∂ {card.badge}" if card.kind == "op" else "∂"
-    called = f"{card.name}: {card.badge}" if card.name and card.badge else card.name or card.badge
+    made = card.badge if card.kind == "op" else ""
+    called = ": ".join(filter(None, (card.name, made)))
     return replace(
         card,
         number=number,
@@ -49,7 +50,7 @@ def _image(card: Card, number: int, contributions: int) -> Card:
         level=card.level + 1,
         badge="" if kind == "scope" else badge,
         name=f"∂ {card.name}" if kind == "scope" else gradient_of(card.name) if card.name else "",
-        note="" if kind == "scope" else several,
+        note=few(map(gradient_of, card.holds)) if kind == "scope" else several,
         call=f"gradient of {called or 'n' + str(card.number)}",
         result=False,
         value=card.gradient,

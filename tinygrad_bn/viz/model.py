@@ -26,7 +26,8 @@ class Card:
     ``kind``: op, scope (a collapsed scope), parameter, input, constant, gradient (of one tensor)
     or seed. ``level``: 0 in the forward graph, 1 in its gradient, 2 in the gradient of that.
     ``badge``: what it does; ``call``: the same as text, with operands. ``note``: what a collapsed
-    scope holds, or how many contributions a gradient sums.
+    scope holds, or how many contributions a gradient sums; ``holds``: the names of what is inside
+    a collapsed scope and has a gradient.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Card:
     dtype: str = ""
     call: str = ""
     note: str = ""
+    holds: tuple[str, ...] = ()
     result: bool = False
     value: Line | None = None
     gradient: Line | None = None

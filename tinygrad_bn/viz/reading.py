@@ -13,6 +13,7 @@ from tinygrad_bn.graph.tensor import Tensor, Variable
 from tinygrad_bn.viz.labels import (
     clean,
     constant,
+    few,
     gradient_of,
     index_text,
     plain,
@@ -36,7 +37,6 @@ _SILENT = ("keepdims", "shape")
 """Parameters that the shape on the card shows already."""
 
 _LETTERS = "abcdefgh"
-_MANY_NAMES = 4
 
 
 Collapse: TypeAlias = Callable[[Scope], bool]
@@ -211,15 +211,17 @@ class _Reader:
         leaving = {n: None for n in made if self._leaves(n)}
         held = [n for n in members if n.op is None or (level and n not in leaving)]
         named = [self.given[n] for n in held if n in self.given]
-        few = named[:_MANY_NAMES] + ["…"] * (len(named) > _MANY_NAMES)
         count = f"{len(made)} op{'s' * (len(made) != 1)}"
         facts = self._facts([*(leaving or members)][-1], place)
         facts["shape"] = ", ".join(dict.fromkeys(shape_text(n.shape) for n in [*leaving][:3]))
         facts["name"] = "∂ " * level + (clean(scope.name) or "scope")
         facts["result"] = any(n in self.results for n in members)
         given = [self.given[n] for n in leaving if n in self.given and not level]
-        note = " ".join([count, *(["·", *few] if few else []), *(["→", *given] if given else [])])
-        return Card(kind="scope", badge="", note=note, call=note, **facts)
+        note = " ".join(
+            [count, *(["·", few(named)] if named else []), *(["→", *given] if given else [])]
+        )
+        trained = [self.given[n] for n in held if n in self.given and n in self.subject.gradients]
+        return Card(kind="scope", badge="", note=note, call=note, holds=tuple(trained), **facts)
 
     def _leaves(self, node: Tensor) -> bool:
         """Whether a node is used outside its card, in the graph of its own level."""
@@ -362,8 +364,8 @@ def _badge(node: Tensor, folded: set[Tensor]) -> str:
     ]
     if len(scalars) == 1 and scalars[0] is None:
         symbol = _UNARY.get(symbol, symbol)
-    if "index" in node.params and op.symbol:
-        symbol = ""
+    if "index" in node.params:
+        symbol = " ".join(["" if op.symbol else op.name, *filter(None, scalars)]).strip()
     elif any(s is not None for s in scalars):
         symbol = _applied(symbol, scalars, infix=op.symbol is not None)
     return " ".join([*([symbol] if symbol else []), *_parameters(node)]) or op.name
