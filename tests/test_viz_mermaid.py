@@ -31,7 +31,6 @@ from tinygrad_bn.viz.subject import subject_of
 GOLDEN = Path(__file__).parent / "golden" / "batch_norm.mmd"
 TEXT = r'"((?:#\d+;|[^"#\n&<>`%]|<br/>)+)"'
 SHAPES = {
-    ("(", ")"): "op",
     ("[", "]"): "parameter",
     ("[/", "/]"): "input",
     ("{{", "}}"): "constant",
@@ -64,7 +63,7 @@ class Read:
                 stack.pop()
             elif found := NODE.fullmatch(line):
                 name, opening, label, closing = found.groups()
-                self.nodes[name] = (SHAPES[opening, closing], self.shown(label))
+                self.nodes[name] = (SHAPES.get((opening, closing), "rounded"), self.shown(label))
                 self.inside[name] = tuple(stack)
             elif found := FRAME.fullmatch(line):
                 self.frames[found[1]] = self.shown(found[2])
@@ -104,6 +103,7 @@ def test_the_flowchart_is_the_golden_one():
     [
         (normalised, "annotate", None),
         (loss_of_batch_norm, "ops", None),
+        (loss_of_batch_norm, "rules", None),
         (classified, "annotate", None),
         (layered, "ops", None),
         (layered, "ops", 0),
@@ -113,9 +113,10 @@ def test_the_flowchart_is_the_golden_one():
 def test_cards_edges_and_nested_frames_are_those_of_the_diagram(obj, backward, depth):
     made = obj()
     expected, found = drawn(made, backward, depth=depth), read(made, backward, depth=depth)
-    assert [(f"n{c.number}", c.kind) for c in sorted(expected.cards, key=lambda c: c.number)] == [
-        (name, found.nodes[name][0]) for name in sorted(found.nodes, key=lambda n: int(n[1:]))
-    ]
+    kinds = {c.number: c.kind if c.kind in SHAPES.values() else "rounded" for c in expected.cards}
+    assert {f"n{number}": kind for number, kind in kinds.items()} == {
+        name: kind for name, (kind, _) in found.nodes.items()
+    }
     assert found.edges == [
         (f"n{e.source}", f"n{e.target}", e.mark, e.saved) for e in expected.edges
     ]
@@ -134,11 +135,11 @@ def test_a_card_tells_what_it_does_its_name_shape_value_and_gradient():
     assert labels == [
         "θ x (2)\nmean 2, std 1\n∂ mean 2, std 0",
         "× 2 (2)\nmean 4, std 2\n∂ mean 1, std 0",
-        "+ 1 y (2)\nmean 5, std 2\n∂ mean 1, std 0",
-        "Σ loss (scalar)\n10\n∂ 1",
+        "+ 1 → y (2)\nmean 5, std 2\n∂ mean 1, std 0",
+        "Σ → loss (scalar)\n10\n∂ 1",
     ]
     assert [label for _, label in read(loss, depth=0).nodes.values()][1] == (
-        "s (2)\n2 ops\nmean 5, std 2\n∂ mean 1, std 0"
+        "s (2)\n2 ops → y\nmean 5, std 2\n∂ mean 1, std 0"
     )
 
 
@@ -156,8 +157,10 @@ def test_colours_are_those_of_the_visual_language():
         assert found.links[place] == (style.SAVED if saved else side)
 
 
-def test_a_gradient_is_told_by_dashes_and_a_sign_too():
-    found, cards = read(loss_of_batch_norm(), "ops"), drawn(loss_of_batch_norm(), "ops").cards
+@pytest.mark.parametrize("backward", ["rules", "ops"])
+def test_a_gradient_is_told_by_dashes_and_a_sign_too(backward):
+    loss = loss_of_batch_norm()
+    found, cards = read(loss, backward), drawn(loss, backward).cards
     for card in cards:
         name = f"n{card.number}"
         dashed = "stroke-dasharray" in found.styles[found.classes[name][0]]
@@ -214,6 +217,10 @@ def test_render_writes_it_under_its_suffix(tmp_path):
     assert caught.value.what == (
         "render of a Digraph with the suffix .mmd: that is read from the recorded graph."
     )
+    with pytest.raises(DTypeError) as caught:
+        viz.render(y, tmp_path / "other.mmd", legend=True)
+    assert caught.value.what == "render to .mmd with legend: it has none."
+    assert not (tmp_path / "other.mmd").exists()
 
 
 def test_too_many_nodes_are_refused_as_in_a_picture(tmp_path):

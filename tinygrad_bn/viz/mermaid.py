@@ -81,8 +81,10 @@ def _indent(depth: int) -> str:
 
 
 def _node(card: Card) -> str:
-    sign = "∂ " * (card.level % 2 and not card.name.startswith("∂"))
-    name = " ".join(part for part in (sign + card.badge, card.name) if part)
+    joint = " → " if card.kind in ("op", "gradient") else " "
+    name = joint.join(part for part in (card.badge, card.name) if part)
+    if card.level % 2 and "∂" not in name:
+        name = f"∂ {name}"
     told = [f"{name} ({card.shape})" if card.shape else name, card.note]
     told += [card.value.text] if card.value is not None else []
     told += [f"∂ {card.gradient.text}"] if card.gradient is not None else []

@@ -41,7 +41,8 @@ def _image(card: Card, number: int, contributions: int) -> Card:
     kind = "seed" if seed else "scope" if card.kind == "scope" else "gradient"
     several = f"sum of {contributions}" if contributions > 1 else ""
     badge = "1" if seed else f"∂ {card.badge}" if card.kind == "op" else "∂"
-    called = f"{card.name}: {card.badge}" if card.name and card.badge else card.name or card.badge
+    made = card.badge if card.kind == "op" else ""
+    called = ": ".join(filter(None, (card.name, made)))
     return replace(
         card,
         number=number,
