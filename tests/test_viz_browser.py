@@ -238,7 +238,7 @@ def test_a_double_click_opens_a_scope_and_escape_returns(show):
     assert page.count(".card.stub") > 0
     page.card("batch_norm, collapsed scope").dblclick() if page.count(
         '.card[aria-label^="batch_norm, collapsed"]'
-    ) else page.page.locator(".frame text", has_text=re.compile("^batch_norm$")).dblclick()
+    ) else page.page.locator("#titles text", has_text=re.compile("^batch_norm$")).dblclick()
     assert page.text("#crumbs strong") == "batch_norm"
     page.press("Escape")
     assert page.text("#crumbs strong") == "block1"

@@ -92,6 +92,7 @@ class Contents:
             "name": card.name,
             "badge": card.badge,
             "kind": card.kind,
+            "level": card.level,
             "scope": [clean(s.name) for s in scope.path] if scope is not None else [],
             "value": self.arrays.add(tensor.data),
         }
@@ -202,10 +203,11 @@ class Contents:
         laid = self._layout(view)
         scopes = framed(drawn)
         opens = {number: _opened(focus, scope) for number, scope in view.collapsed.items()}
+        leaving = _leaving(view)
         told["size"] = [round(laid.width), round(laid.height)]
         told["card"] = laid.card
         told["cards"] = [
-            [self._face(view, card, opens), *map(round, laid.cards[card.number][:2])]
+            [self._face(view, card, opens, leaving), *map(round, laid.cards[card.number][:2])]
             for card in drawn.cards
         ]
         told["frames"] = [
@@ -238,7 +240,9 @@ class Contents:
         for tensor in new:
             self._tensor(tensor)
 
-    def _face(self, view: View, card: Card, opens: Mapping[int, int]) -> int:
+    def _face(
+        self, view: View, card: Card, opens: Mapping[int, int], leaving: Mapping[int, Tensor]
+    ) -> int:
         """Return the position of what is written on a card, which is alike in many views."""
         tensors = view.drawn.tensors[card.number]
         told: Json = {
@@ -258,6 +262,8 @@ class Contents:
         if card.kind == "scope":
             told["opens"] = opens[card.number]
             told["members"] = [self._tensors[t] for t in tensors if t in self._tensors]
+            if leaving.get(card.number) in self._tensors:
+                told["shows"] = self._tensors[leaving[card.number]]
         else:
             told["tensor"] = self._tensor(tensors[0])
         return self._listed({key: v for key, v in told.items() if v is not False and v != ""})
@@ -270,6 +276,23 @@ class Contents:
 
     def _listed(self, face: Json) -> int:
         return self._faces.setdefault(json.dumps(face), len(self._faces))
+
+
+def _leaving(view: View) -> dict[int, Tensor]:
+    """Find the last tensor that leaves each collapsed card; its gradient for a mirror image."""
+    drawn, images = view.drawn, {image: card for card, image in view.drawn.beside}
+    own = {n: ts for n, ts in enumerate(drawn.tensors) if not (view.mirror and n in images)}
+    place = {tensor: number for number, tensors in own.items() for tensor in tensors}
+    found: dict[int, Tensor] = {}
+    for user, number in place.items():
+        for x in user.inputs:
+            if isinstance(x, Tensor) and place.get(x, number) != number:
+                found[place[x]] = x
+    for number, tensors in own.items():
+        if drawn.cards[number].result:
+            found[number] = tensors[-1]
+    mirrored = {n: found[card] for n, card in images.items() if view.mirror and card in found}
+    return {n: x for n, x in (found | mirrored).items() if drawn.cards[n].kind == "scope"}
 
 
 def _opened(focus: Focus, scope: Scope | None) -> int:

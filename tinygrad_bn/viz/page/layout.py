@@ -296,9 +296,14 @@ def _character_width(c: str) -> float:
     return 0.9 if c in _BROAD or ord(c) >= _EAST_ASIAN else 0.57
 
 
+_LONG = 74
+"""A badge whose text is wider is written smaller."""
+
+
 def badge_width(badge: str) -> float:
     """Say how wide a badge is drawn."""
-    return min(max(30.0, text_width(badge, 13) + 14), 96.0)
+    wide = text_width(badge, 13)
+    return min(max(30.0, (wide if wide <= _LONG else wide * 11.5 / 13) + 14), 112.0)
 
 
 def width_of(cards: Sequence[Card]) -> int:

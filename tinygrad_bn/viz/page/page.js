@@ -221,6 +221,7 @@
   function draw() {
     const { view } = scene;
     byId("frames").replaceChildren(...view.frames.map(drawFrame));
+    byId("titles").replaceChildren(...view.frames.map(drawTitle));
     byId("cards").replaceChildren(...scene.cards.map(drawCard));
     scene.elements = [...byId("cards").children];
     scene.edges = [...view.saved.map(savedEdge), ...view.edges.map(flowEdge), ...turnEdge()];
@@ -230,13 +231,16 @@
   }
 
   function drawFrame([face, x, y, width, height]) {
-    const { name, level, depth, opens } = data.faces[face];
-    const title = svg("text", { x: x + 11, y: y + 16 }, cut(name, width - 16, `600 12px ${SANS}`));
+    const { level, depth, opens } = data.faces[face];
     const side = level % 2 ? "backward" : "forward";
-    const group = svg("g", { class: `frame ${side} depth-${Math.min(depth, 3)}` },
-      svg("rect", { x, y, width, height }), title);
-    if (opens >= 0) group.addEventListener("dblclick", () => show(opens));
-    return group;
+    return svg("g", { class: `frame ${side} depth-${Math.min(depth, 3)}`, ondblclick: () => show(opens) },
+      svg("rect", { x, y, width, height }));
+  }
+
+  function drawTitle([face, x, y, width]) {
+    const { name, level, opens } = data.faces[face];
+    return svg("text", { class: `title ${level % 2 ? "backward" : "forward"}`, x: x + 11, y: y + 16, ondblclick: () => show(opens) },
+      cut(name, width - 16, `600 12px ${SANS}`));
   }
 
   function drawCard(card) {
@@ -265,17 +269,19 @@
     return parts.filter(Boolean).join(", ");
   }
 
+  const badgeFont = (text) => `700 ${measured(text, `700 13px ${SANS}`) > 74 ? 11.5 : 13}px ${SANS}`;
   const badgeWidth = (card) =>
-    card.badge ? Math.min(Math.max(30, measured(card.badge, `700 13px ${SANS}`) + 14), 96) : 30;
+    card.badge ? Math.min(Math.max(30, measured(card.badge, badgeFont(card.badge)) + 14), 112) : 30;
 
   function badge(card) {
     if (card.kind === "scope") {
       return svg("path", { class: "plus", d: "M12 14h16v16h-16z M20 18v8 M16 22h8" });
     }
     const width = badgeWidth(card);
-    const text = cut(card.badge, width - 8, `700 13px ${SANS}`);
+    const font = badgeFont(card.badge);
+    const text = cut(card.badge, width - 8, font);
     return svg("g", {}, svg("rect", { class: "badge", x: 5, y: 5, width, height: HEIGHT - 10 }),
-      svg("text", { class: "symbol", x: 5 + width / 2, y: 26.5 }, text));
+      svg("text", { class: font.includes("11.5") ? "symbol long" : "symbol", x: 5 + width / 2, y: 26.5 }, text));
   }
 
   function cardText(card) {
@@ -298,10 +304,11 @@
   const MONO = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace';
 
   function arrayOf(card, step = last) {
-    if (card.tensor === undefined) return -1;
-    const tensor = data.tensors[card.tensor];
+    const number = card.tensor ?? card.shows;
+    if (number === undefined) return -1;
+    const tensor = data.tensors[number];
     if (!card.image) return tensor.value;
-    const sum = partsTo(card.tensor).filter(([i]) => i <= step).at(-1);
+    const sum = partsTo(number).filter(([i]) => i <= step).at(-1);
     return sum ? sum[1].total : tensor.gradient;
   }
 
@@ -495,7 +502,7 @@
     classes.toggle("hit", Boolean(lit.hits && lit.hits.has(i)));
     classes.toggle("dim", Boolean(lit.hits ? !lit.hits.has(i) : lit.near && !lit.near.has(i)));
     const card = scene.cards[i];
-    if (card.image && card.tensor !== undefined) refresh(element, card);
+    if (card.image) refresh(element, card);
   }
 
   /** Show the sum so far in the picture of a gradient to which several rules contribute. */
@@ -669,7 +676,7 @@
     const operands = tensor.operands.map((operand) => given(operand));
     return [
       html("h2", {}, `${tensor.badge}${tensor.name ? ` → ${tensor.name}` : ""}`),
-      html("div", { class: "path" }, ["forward", tensor.op, ...tensor.scope.slice().reverse().map((s) => `in ${s}`)].join(" · ")),
+      html("div", { class: "path" }, [sideOf(step), tensor.op, ...tensor.scope.slice().reverse().map((s) => `in ${s}`)].join(" · ")),
       tensor.doc ? html("p", {}, tensor.doc) : null,
       html("h3", {}, "operands"), ...operands,
       html("h3", {}, "result"), block(html("b", {}, label(step.tensor)), tensor.value),
@@ -722,14 +729,12 @@
   }
 
   function overview() {
-    const forward = data.steps.filter((step) => step.kind === "value").length;
+    const forward = data.steps.filter((step) => sideOf(step) === "forward").length;
     const backward = data.steps.length - forward;
     const alarms = scene.cards.filter((card) => card.alarm).slice(0, 8);
     return [
-      html("h2", {}, data.title),
-      html("p", {}, backward
-        ? "The forward computation flows down. Beside each value stands its gradient ∂: these flow back up, one derivative rule along each red arrow."
-        : "The forward computation, as it was recorded. A result of one element would have its gradient beside it."),
+      html("h2", {}, scene.view.path ? scene.view.path.at(-1)[0] : data.title),
+      html("p", {}, explained(backward)),
       data.steps.length ? html("p", {}, html("button", { onclick: () => { state.step = -1; move(1); } }, "▶ step through from the start"),
         html("span", { class: "quiet" }, `  ${forward} forward${backward ? `, ${backward} backward` : ""}`)) : null,
       alarms.length ? html("p", { class: "alarm" }, "NaN or infinite: ",
@@ -737,6 +742,17 @@
       ...inputsAndResults(),
       html("h3", {}, "ways around"), keysList(),
     ];
+  }
+
+  function explained(backward) {
+    if (scene.cards.some((card) => card.image)) {
+      return "The forward computation flows down. Beside each value stands its gradient ∂: these flow back up, one derivative rule along each red arrow.";
+    }
+    if (scene.cards.some((card) => card.level % 2)) {
+      return "Every operation as it was recorded: the forward computation flows down, in red the operations of the gradient flow back up.";
+    }
+    return backward ? "The forward computation; the steps show its gradient too."
+      : "The forward computation, as it was recorded. A result of one element would have its gradient beside it.";
   }
 
   function inputsAndResults() {
@@ -813,10 +829,13 @@
     byId("told").replaceChildren(...toldStep());
   }
 
+  const sideOf = (step) =>
+    step.kind === "value" && data.tensors[step.tensor].level % 2 === 0 ? "forward" : "backward";
+
   function toldStep() {
     const step = data.steps[state.step];
     if (!step || !stepping()) return [`${data.steps.length} steps · space plays them`];
-    const side = step.kind === "value" ? "forward" : "backward";
+    const side = sideOf(step);
     const shape = shapeText(data.arrays[data.tensors[step.tensor].value].shape);
     const { name, badge, op } = data.tensors[step.tensor];
     return [`step ${state.step + 1} of ${data.steps.length} · `, html("b", { class: side }, side), ` ${op ? badge : name || badge} → ${shape}`];
