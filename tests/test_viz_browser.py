@@ -412,6 +412,17 @@ def test_an_address_restores_view_step_and_card(show):
     assert again.text("#told").startswith("step 33 of 34")
 
 
+def test_the_script_adds_no_global_name(browser, files, tmp_path):
+    empty = tmp_path / "empty.html"
+    empty.write_text("<!doctype html>", encoding="utf-8")
+    page, names = browser.new_page(), []
+    for path in (empty, files(squared)):
+        page.goto(path.as_uri())
+        names.append(set(page.evaluate("Object.getOwnPropertyNames(window)")))
+    page.close()
+    assert names[1] - names[0] == set()
+
+
 @pytest.mark.parametrize("address", ["#view=99&step=-4&node=n999", "#view=x&node=<b>", "#%%%"])
 def test_a_wrong_address_opens_the_page_all_the_same(show, address):
     page = show(test_viz_page.weighed, address)

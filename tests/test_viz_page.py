@@ -27,6 +27,7 @@ from tinygrad_bn.viz.page.layout import HEIGHT, layout_of
 from tinygrad_bn.viz.page.rules import rule_text
 from tinygrad_bn.viz.page.steps import applications
 from tinygrad_bn.viz.page.views import views_of
+from tinygrad_bn.viz.style import FAMILIES
 from tinygrad_bn.viz.subject import subject_of
 
 
@@ -149,14 +150,19 @@ def test_a_graph_that_fits_nowhere_is_refused_with_advice():
     )
 
 
-def test_many_nested_scopes_have_few_views():
+def test_many_nested_scopes_have_few_views(monkeypatch):
+    monkeypatch.setattr(choosing, "_SCOPES", 4)
     y = tg.Tensor(1.0, requires_grad=True)
-    for outer in range(choosing._SCOPES + 5):
+    for outer in range(6):
         with tg.scope(f"outer{outer}"), tg.scope("inner"):
             y = tg.exp(y * 0.01)
-    kinds = Counter(view["kind"] for view in data_of(y)["views"])
-    assert kinds["level"] == 3
-    assert kinds["focus"] <= choosing._SCOPES
+    data = data_of(y)
+    assert [v["label"] for v in data["views"] if v["kind"] == "focus"] == [
+        f"outer{i}" for i in range(4)
+    ]
+    opened = [face["opens"] for face in data["faces"] if face.get("name") == "outer5"]
+    assert opened
+    assert set(opened) == {-1}
 
 
 # layout ----------------------------------------------------------------------------------------
@@ -391,13 +397,17 @@ def tags_of(text):
     return parser.seen
 
 
+@functools.cache
+def plain_tags():
+    return tags_of(viz.page_html(test_viz.hostile("plain"), title="plain"))
+
+
 @pytest.mark.parametrize(
     "name", [*test_viz.HOSTILE, "</script><script>alert(1)</script>", "<!--", "\u2028\u2029"]
 )
 def test_hostile_names_add_nothing_to_the_page(name):
-    plain = viz.page_html(test_viz.hostile("plain"), title="plain")
     text = viz.page_html(test_viz.hostile(name), title=name)
-    assert tags_of(text) == tags_of(plain)
+    assert tags_of(text) == plain_tags()
     assert data_of(test_viz.hostile(name), title=name)["title"]
     text.encode()
 
@@ -429,6 +439,37 @@ def test_two_processes_write_the_same_page(tmp_path):
         subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed})  # noqa: S603  (our own code)
         written.append(path.read_bytes())
     assert written[0] == written[1]
+
+
+def test_the_script_never_makes_markup_of_text_nor_asks_the_network():
+    script = exploring._asset("page.js")
+    assert script.startswith('"use strict";')
+    forbidden = (
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|Function\(|fetch\("
+    )
+    assert re.findall(forbidden + '|XMLHttpRequest|import\\(|setTimeout\\("', script) == []
+
+
+def test_every_family_has_its_colour_in_the_page():
+    style = exploring._colours()
+    for op in table.values():
+        assert f"--{op.family}:" in style or op.family not in FAMILIES
+    custom = tg.custom_rule(vjp=lambda xp, g, out, x: 2 * g)(twice_for_the_page)
+    data = data_of(tg.sum(custom(tg.Tensor([1.0], requires_grad=True))))
+    families = {face["badge"]: face["family"] for face in data["faces"] if "badge" in face}
+    assert (families["Σ"], families["twice_for_the_page"]) == ("reduction", "other")
+    assert "lambda xp, g, out, x: 2 * g" in data["rules"]
+
+
+def twice_for_the_page(x):
+    return x + x
+
+
+def test_a_checkpoint_is_explored():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    data = data_of(tg.sum(tg.checkpoint(lambda v: tg.exp(v) * v)(x)))
+    assert any(face.get("badge") == "checkpoint" for face in data["faces"])
+    assert any(rule.startswith("def _rule(self") for rule in data["rules"])
 
 
 def test_a_page_of_three_blocks_is_small():

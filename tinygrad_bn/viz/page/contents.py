@@ -21,6 +21,7 @@ from tinygrad_bn.viz.page.layout import Frame, Point, layout_of
 from tinygrad_bn.viz.page.rules import RuleText, rule_text
 from tinygrad_bn.viz.page.steps import Application, Part, applications
 from tinygrad_bn.viz.page.views import View, Views, framed
+from tinygrad_bn.viz.style import FAMILIES
 
 Json: TypeAlias = dict[str, Any]
 Focus: TypeAlias = Mapping[Scope, int]
@@ -249,7 +250,7 @@ class Contents:
             "kind": card.kind,
             "level": card.level,
             "badge": card.badge,
-            "family": card.family,
+            "family": card.family if card.family in FAMILIES else "other",
             "name": card.name,
             "shape": card.shape,
             "title": title_of(card, tensors[0]),

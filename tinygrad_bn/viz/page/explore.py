@@ -84,7 +84,7 @@ def _title(views: Views) -> str:
     """Name the page after what it computes, or else after the scope in which."""
     named = [card.name for card in views.forward.cards if card.result and card.name]
     outer = [r.scope.path[0].name for r in views.subject.results if r.scope is not None]
-    return ", ".join(named) or clean(", ".join(outer[:1])) or "Recorded graph"
+    return clean(", ".join(named or outer[:1]), _TITLE) or "Recorded graph"
 
 
 def _asset(name: str) -> str:

@@ -249,7 +249,7 @@
     const group = svg("g", {
       class: classes.filter(Boolean).join(" "),
       transform: `translate(${card.x} ${card.y})`,
-      style: `--family:var(--${card.family || "other"}, var(--other))`,
+      style: `--family:var(--${card.family})`,
       role: "button",
       tabindex: -1,
       "aria-label": spokenCard(card),
@@ -1037,13 +1037,17 @@
 
   function hold(event) {
     if (event.button > 0) return;
-    pointers.set(event.pointerId, { x: event.offsetX, y: event.offsetY, clientX: event.clientX, clientY: event.clientY });
+    pointers.set(event.pointerId, { clientX: event.clientX, clientY: event.clientY });
     if (pointers.size === 1) travelled = 0;
   }
 
   function drag(event) {
     const before = pointers.get(event.pointerId);
     if (!before) return;
+    if (event.buttons === 0) {
+      release(event);
+      return;
+    }
     const [dx, dy] = [event.clientX - before.clientX, event.clientY - before.clientY];
     const spread = pinchOf();
     Object.assign(before, { clientX: event.clientX, clientY: event.clientY });
@@ -1082,7 +1086,8 @@
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
       const { left, top } = room();
-      zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), event.clientX - left, event.clientY - top);
+      const fine = event.deltaMode ? 0.05 : 0.0016;
+      zoom(Math.exp(-event.deltaY * (event.ctrlKey ? 6 * fine : fine)), event.clientX - left, event.clientY - top);
     }, { passive: false });
     canvas.addEventListener("click", (event) => {
       if (travelled < 4) select(cardUnder(event));

@@ -31,6 +31,7 @@ def rule_text(rule: Any) -> RuleText:
     position = 0
     while isinstance(rule, functools.partial):
         position, rule = position + len(rule.args), rule.func
+    position += inspect.ismethod(rule)
     found = _definition(rule)
     if found is None:
         return RuleText("rule without source text", (), frozenset())
