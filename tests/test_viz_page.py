@@ -442,7 +442,7 @@ def test_two_processes_write_the_same_page(tmp_path):
 
 
 def test_the_script_never_makes_markup_of_text_nor_asks_the_network():
-    script = exploring._asset("page.js")
+    script = exploring._script()
     assert script.startswith('"use strict";')
     forbidden = (
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|Function\(|fetch\("

@@ -18,6 +18,9 @@ from tinygrad_bn.viz.page.views import Views, views_of
 from tinygrad_bn.viz.style import BACKWARD, FAMILIES, FORWARD, OTHER
 
 _SUFFIXES = (".html", ".htm")
+_SCRIPTS = (
+    "words", "arrays", "scene", "camera", "highlight", "panel", "stepping", "steps", "views", "controls",
+)  # fmt: skip
 _TITLE = 80
 
 
@@ -74,7 +77,7 @@ def page_html(
     parts = {
         "title": escape(name),
         "style": _colours() + _asset("page.css"),
-        "script": _asset("page.js"),
+        "script": _script(),
         "data": _embedded(data),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("page.html"))
@@ -89,6 +92,12 @@ def _title(views: Views) -> str:
 
 def _asset(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    """Put the parts of the script into one function: no name of theirs is global."""
+    parts = "\n".join(_asset(f"script/{name}.js") for name in _SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def _colours() -> str:
