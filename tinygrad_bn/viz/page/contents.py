@@ -36,7 +36,7 @@ _SCREEN, _SMALLEST = (1150, 820), 0.58
 
 
 class Contents:
-    """The data of one page. Tensors, arrays, rules and scopes are listed once and numbered."""
+    """The data of one page. Tensors, arrays, rules and what cards say are listed once."""
 
     def __init__(self, views: Views, *, engine: str, timeout: float) -> None:
         self.views = views
@@ -45,7 +45,6 @@ class Contents:
         self.tensors: list[Json] = []
         self.rules: list[str] = []
         self._tensors: dict[Tensor, int] = {}
-        self._scopes: dict[Scope, int] = {}
         self._rules: dict[str, int] = {}
         self._cards: dict[Tensor, Card] = {}
         self._faces: dict[str, int] = {}

@@ -19,7 +19,8 @@ from tinygrad_bn.viz.style import BACKWARD, FAMILIES, FORWARD, OTHER
 
 _SUFFIXES = (".html", ".htm")
 _SCRIPTS = (
-    "words", "arrays", "scene", "camera", "highlight", "panel", "stepping", "steps", "views", "controls",
+    "words", "arrays", "scene", "camera", "highlight", "panel", "stepping", "steps", "views",
+    "controls",
 )  # fmt: skip
 _TITLE = 80
 
