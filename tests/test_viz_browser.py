@@ -351,13 +351,16 @@ def test_a_sum_of_contributions_grows_step_by_step(show):
         for part in step.get("parts", ())
         if data["tensors"][part["tensor"]]["name"] == "x − μ"
     ]
+    ends = ["the sum so far is this one.", "the sum is complete:"]
+    assert len(meeting) == len(ends)
     for i, part in meeting:
         page.page.goto(f"{page.file}#step={i + 1}")
         expect(page.page.locator("#told")).to_contain_text(f"step {i + 1} of")
-        said = "the sum is complete:" if part["nth"] == part["of"] else "the sum so far:"
-        assert f"contribution {part['nth']} of {part['of']} to ∂(x − μ); {said}" in page.text(
-            "#panel"
+        place, told = (
+            f"contribution {part['nth']} of {part['of']} to ∂(x − μ); ",
+            ends[part["nth"] - 1],
         )
+        assert place + told in page.text("#panel")
 
 
 def test_space_plays_to_the_end_and_stops(show):

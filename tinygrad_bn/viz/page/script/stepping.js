@@ -92,27 +92,26 @@ function rulePanel(step) {
 function partPanel(part, tensor) {
   const name = tensor.operands[part.operand].as;
   const code = data.rules[part.rule].replace(/^lambda [^:]*: /, "");
-  const sum =
-    part.of > 1
-      ? [
-          html(
-            "div",
-            {},
-            `contribution ${part.nth} of ${part.of} to ${gradientOf(part.tensor)}; `,
-            html("b", {}, part.nth === part.of ? "the sum is complete:" : "the sum so far:"),
-          ),
-          block("sum", part.total),
-        ]
-      : [];
+  const summed = part.summed && `then summed over what was broadcast, ${part.summed}`;
   return html(
     "div",
     { class: "part" },
     html("div", {}, "to ", html("code", {}, name), " = ", tensorLink(part.tensor)),
     html("pre", { title: data.rules[part.rule] }, code),
-    part.summed
-      ? html("p", { class: "quiet" }, `then summed over what was broadcast, ${part.summed}`)
-      : null,
+    summed ? html("p", { class: "quiet" }, summed) : null,
     block(part.of > 1 ? "contribution" : gradientOf(part.tensor), part.piece),
-    ...sum,
+    part.of > 1 ? sumPanel(part) : null,
+  );
+}
+
+/** Show the sum of the contributions so far; after the first it is that one. */
+function sumPanel(part) {
+  const sum = part.nth === part.of ? "the sum is complete:" : "the sum so far:";
+  return html(
+    "div",
+    {},
+    `contribution ${part.nth} of ${part.of} to ${gradientOf(part.tensor)}; `,
+    html("b", {}, part.nth === 1 ? "the sum so far is this one." : sum),
+    part.nth === 1 ? [] : block("sum", part.total),
   );
 }

@@ -142,31 +142,27 @@ function otherTheme() {
   theme(now === "dark" ? "light" : "dark");
 }
 
+const swatch = (name, ...drawn) =>
+  html("span", {}, svg("svg", { width: 22, height: 12 }, drawn), name);
+
 function legend() {
-  const swatch = (name, style) =>
-    html("span", {}, svg("svg", { width: 22, height: 12 }, style), name);
   const line = (kind) => svg("path", { class: `edge ${kind}`, d: "M0 6H20", style: "opacity:1" });
-  const box = (kind, side = "forward") =>
-    svg(
-      "g",
-      { class: `card ${kind} ${side}` },
-      svg("rect", { class: "body", width: 20, height: 12 }),
-    );
+  const box = (kind) =>
+    svg("g", { class: `card ${kind}` }, svg("rect", { class: "body", width: 20, height: 12 }));
   const any = (test) => data.faces.some(test);
-  const backward = any((face) => face.level % 2 === 1);
-  byId("legend").replaceChildren(
-    ...[
-      swatch("forward", line("forward")),
-      backward ? swatch("gradient ∂", line("backward")) : null,
-      data.views.some((view) => view.saved?.length)
-        ? swatch("value read by a rule", line("saved"))
-        : null,
-      any((face) => face.kind === "parameter")
-        ? swatch("needs a gradient", box("parameter"))
-        : null,
-      any((face) => face.kind === "input") ? swatch("input", box("input")) : null,
-      swatch("negative", svg("rect", { width: 20, height: 12, style: "fill:var(--cold)" })),
-      swatch("positive", svg("rect", { width: 20, height: 12, style: "fill:var(--hot)" })),
-    ].filter(Boolean),
-  );
+  const signs = [
+    [true, "forward", line("forward")],
+    [any((face) => face.level % 2 === 1), "gradient ∂", line("backward")],
+    [data.views.some((view) => view.saved?.length), "value read by a rule", line("saved")],
+    [any((face) => face.kind === "parameter"), "needs a gradient", box("parameter")],
+    [any((face) => face.kind === "input"), "input", box("input")],
+  ];
+  const shown = signs.filter(([there]) => there).map(([, name, drawn]) => swatch(name, drawn));
+  byId("legend").replaceChildren(...shown, heatLegend());
+}
+
+function heatLegend() {
+  const half = (x, colour) =>
+    svg("rect", { x, width: 10, height: 12, style: `fill:var(${colour})` });
+  return swatch("negative, positive", half(0, "--cold"), half(10, "--hot"));
 }
