@@ -495,7 +495,7 @@ def test_a_missing_browser_fails_in_ci_and_skips_elsewhere(ci, outcome, monkeypa
     monkeypatch.setenv("CI", ci)
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv(SETTING, raising=False)
-    with pytest.raises(BaseException, match="apt-get install chromium") as caught:  # noqa: PT011  (pytest's own)
+    with pytest.raises(BaseException, match="apt-get install chromium") as caught:
         found_browser()
     assert type(caught.value).__name__ == outcome
 
