@@ -8,9 +8,11 @@ from html import escape
 
 import graphviz
 
-from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge, Line, shared
+from tinygrad_bn.viz.labels import counted
+from tinygrad_bn.viz.model import SIGNS, Card, Cluster, Comparison, Diagram, Edge, Line, shared
 from tinygrad_bn.viz.style import (
     BACKWARD,
+    CHANGES,
     FORWARD,
     FRAMES,
     INK,
@@ -23,6 +25,11 @@ from tinygrad_bn.viz.style import (
 
 _ALIGNED = 300
 """Pairs of a card and its gradient are aligned up to this many cards: it costs time."""
+
+_EDGES = {
+    "added": {"color": CHANGES["added"][1], "penwidth": "2.2"},
+    "removed": {"color": CHANGES["removed"][1], "style": "dashed", "arrowhead": "onormal"},
+}
 
 
 def lower(diagram: Diagram, name: str = "graph") -> graphviz.Digraph:
@@ -42,6 +49,8 @@ def lower(diagram: Diagram, name: str = "graph") -> graphviz.Digraph:
             "penwidth": "1.3", "labeldistance": "1.5", "labelangle": "26",
         },
     )  # fmt: skip
+    if diagram.comparison is not None:
+        dot.attr("graph", label=_legend(diagram.comparison), labelloc="t", labeljust="l")
     _write_levels(dot, diagram)
     ranks = _ranks(diagram)
     for edge in diagram.edges:
@@ -69,7 +78,7 @@ def _write_clusters(dot: graphviz.Digraph, diagram: Diagram, level: int) -> None
             dot.attr("graph", **_cluster_style(member))
             opened += 1
         elif member is not None:
-            _write_card(dot, diagram.cards[member])
+            _write_card(dot, diagram.cards[member], compared=diagram.comparison is not None)
         else:
             dot.body.append("\t}\n")
 
@@ -87,37 +96,41 @@ def _cluster_style(cluster: Cluster) -> dict[str, str]:
     }
 
 
-def _write_card(dot: graphviz.Digraph, card: Card) -> None:
-    fill, border, badge = colours(card)
-    square = card.kind in LEAVES
+def _write_card(dot: graphviz.Digraph, card: Card, *, compared: bool) -> None:
+    look = CHANGES[card.change] if compared else (*colours(card), INK)
+    fill, border, badge, ink = look
+    dashed = ",dashed" if card.change == "removed" else ""
     dot.node(
         f"n{card.number}",
-        label=_label(card, badge),
-        style="filled" if square else "rounded,filled",
+        label=_label(card, badge, ink),
+        style=("filled" if card.kind in LEAVES else "rounded,filled") + dashed,
         fillcolor=fill,
         color=border,
         penwidth="2.4" if card.result else "1.2",
     )
 
 
-def _label(card: Card, badge: str) -> str:
+def _label(card: Card, badge: str, ink: str) -> str:
     """Write the table of a card: a badge, and beside it name and shape, value, gradient."""
-    lines = [_head(card), *([_cell(_font(card.note, QUIET, 9))] if card.note else [])]
+    lines = [_head(card, ink), *([_cell(_font(card.note, QUIET, 9))] if card.note else [])]
+    lines += [_cell(f"<B>{_font(what, badge, 9)}</B>") for what in card.changes]
     if card.value is not None:
         lines.append(_line(card.value, QUIET, ""))
     if card.gradient is not None:
         lines.append(_line(card.gradient, BACKWARD, "∂ "))
-    if card.badge:
-        what = f"<B>{_font(f' {card.badge} ', 'white', 11)}</B>"
-        lines[0] = f'<TD ROWSPAN="{len(lines)}" BGCOLOR="{badge}">{what}</TD>{lines[0]}'
+    what = " ".join(part for part in (SIGNS.get(card.change), card.badge) if part)
+    if what:
+        text = f"<B>{_font(f' {what} ', 'white', 11)}</B>"
+        lines[0] = f'<TD ROWSPAN="{len(lines)}" BGCOLOR="{badge}">{text}</TD>{lines[0]}'
     table = '<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="1" CELLPADDING="2">'
     return f"<{table}{''.join(f'<TR>{line}</TR>' for line in lines)}</TABLE>>"
 
 
-def _head(card: Card) -> str:
-    colour = BACKWARD if card.kind == "scope" and card.level % 2 else INK
+def _head(card: Card, ink: str) -> str:
+    colour = BACKWARD if card.kind == "scope" and card.level % 2 else ink
     name = f"<B>{_font(card.name, colour, 11)}</B> " if card.name else ""
-    return _cell(name + _font(card.shape, QUIET, 9, "Courier"))
+    text = name + _font(card.shape, QUIET, 9, "Courier")
+    return _cell(f"<S>{text}</S>" if card.change == "removed" else text)
 
 
 def _line(line: Line, colour: str, prefix: str) -> str:
@@ -145,16 +158,25 @@ def _write_edge(dot: graphviz.Digraph, edge: Edge, cards: list[Card], ranks: int
     source, target = f"n{edge.source}", f"n{edge.target}"
     length = {"minlen": str(ranks)} if ranks > 1 else {}
     if edge.saved:
-        dot.edge(
-            source, target, style="dashed", color=SAVED, penwidth="0.9", arrowsize="0.5",
-            constraint="false", weight="0",
-        )  # fmt: skip
+        look = {"color": SAVED, "penwidth": "0.9", "arrowsize": "0.5"} | _changed(edge)
+        dot.edge(source, target, **look | {"style": "dashed", "constraint": "false", "weight": "0"})
     elif cards[edge.target].level % 2:
         mark = {"taillabel": edge.mark} if edge.mark else {}
-        dot.edge(target, source, dir="back", color=BACKWARD, **mark, **length)
+        look = {"dir": "back", "color": BACKWARD} | _changed(edge)
+        dot.edge(target, source, **look, **mark, **length)
     else:
         mark = {"headlabel": edge.mark} if edge.mark else {}
-        dot.edge(source, target, color=FORWARD, **mark, **length)
+        look = {"color": FORWARD} | _changed(edge)
+        dot.edge(source, target, **look, **mark, **length)
+
+
+def _changed(edge: Edge) -> dict[str, str]:
+    """Say how an edge looks that was added (thick) or removed (dashed, its arrow hollow)."""
+    return dict(_EDGES.get(edge.change, {}))
+
+
+def _legend(comparison: Comparison) -> str:
+    return f"<{_font(counted(comparison.counts, SIGNS, comparison.title), INK, 12)}<BR/> >"
 
 
 def _ranks(diagram: Diagram) -> dict[Edge, int]:

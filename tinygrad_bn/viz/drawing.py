@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import graphviz
 
-from tinygrad_bn.errors import DTypeError, ShapeError
+from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
+from tinygrad_bn.viz.difference import Difference
 from tinygrad_bn.viz.dot import lower
 from tinygrad_bn.viz.engines import RenderError, missing, picture
 from tinygrad_bn.viz.model import Diagram
 from tinygrad_bn.viz.reading import diagram
-from tinygrad_bn.viz.subject import Backward, Subject, subject_of
+from tinygrad_bn.viz.subject import Backward, subject_of
 from tinygrad_bn.viz.text import listing
 
 MAX_NODES = 400
@@ -22,6 +24,9 @@ MAX_NODES = 400
 _PICTURES = ("svg", "png", "pdf")
 _SOURCES = ("gv", "dot")
 _SUFFIXES = ("." + ", .".join((*_PICTURES, *_SOURCES, "txt"))).replace(", .txt", " or .txt")
+
+Draw: TypeAlias = Callable[[int | None], Diagram]
+"""Lays out what was given at a depth."""
 
 
 class Options(TypedDict, total=False):
@@ -43,7 +48,8 @@ def graph(
 ) -> graphviz.Digraph:
     """Draw the graph that computed something, as DOT text; no layout engine is needed.
 
-    ``obj``: a tensor, a trace, or a container of tensors. ``depth``: scopes nested deeper than
+    ``obj``: a tensor, a trace, a container of tensors, or the difference of two (``viz.diff``),
+    which shows no gradients. ``depth``: scopes nested deeper than
     this become one card each (0: every outermost scope is one; None: nothing is collapsed).
     ``backward``: how to show the gradient of a result of one element. "annotate": in red on each
     card, where there is one; "rules": beside each card a card of its gradient, joined by the rules
@@ -59,9 +65,10 @@ def graph(
     >>> print("n0 -> n1" in graph(tg.softmax(x), depth=0).source)
     True
     """
-    subject, drawn = _read(obj, depth, backward, values=values)
+    draw = _reading(obj, backward, values=values)
+    drawn = _read(draw, depth)
     if len(drawn.cards) > max_nodes:
-        raise _too_large(subject, drawn, depth, max_nodes)
+        raise _too_large(draw, drawn, depth, max_nodes)
     return lower(drawn)
 
 
@@ -119,14 +126,24 @@ def _refuse_lowered(form: str, options: Options) -> None:
         )
 
 
-def _read(
-    obj: Any, depth: int | None, backward: Backward, *, values: bool
-) -> tuple[Subject, Diagram]:
+def _reading(obj: Any, backward: Backward, *, values: bool) -> Draw:
+    """Find out what is drawn, and how it is read."""
+    if isinstance(obj, Difference):
+        if backward != "annotate":
+            raise GradientError(
+                f"graph of a difference with backward={backward!r}: it compares what was recorded.",
+                "Compare the gradients themselves: diff(trace(grad(f), x), trace(grad(g), x)).",
+            )
+        return lambda depth: obj.diagram(depth=depth, values=values)
+    subject = subject_of(obj, backward)
+    return lambda depth: diagram(subject, depth=depth, values=values)
+
+
+def _read(draw: Draw, depth: int | None) -> Diagram:
     """Read the diagram of something."""
     if depth is not None and depth < 0:
         raise ShapeError(f"graph with depth={depth}.", "Use 0 or more, or None for everything.")
-    subject = subject_of(obj, backward)
-    return subject, diagram(subject, depth=depth, values=values)
+    return draw(depth)
 
 
 def _listing(
@@ -138,7 +155,7 @@ def _listing(
     max_nodes: int = MAX_NODES,
 ) -> str:
     """Write the text, which may have any size."""
-    return listing(_read(obj, depth, backward, values=values)[1])
+    return listing(_read(_reading(obj, backward, values=values), depth))
 
 
 def _format(path: Path) -> str:
@@ -157,10 +174,10 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
-def _too_large(subject: Subject, drawn: Diagram, depth: int | None, max_nodes: int) -> RenderError:
+def _too_large(draw: Draw, drawn: Diagram, depth: int | None, max_nodes: int) -> RenderError:
     """Say how large a drawing would be, and the deepest level that fits."""
     levels = range(_nesting(drawn) - 1, -1, -1)
-    counts = ((d, len(diagram(subject, depth=d).cards)) for d in levels)
+    counts = ((d, len(draw(d).cards)) for d in levels)
     fits = next(((d, count) for d, count in counts if count <= max_nodes), None)
     at = "" if depth is None else f" at depth={depth}"
     return RenderError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,29 @@ def _index_item(item: Any) -> str:
         start, stop, step = ("" if part is None else str(part) for part in item)
         return f"{start}:{stop}" + (f":{step}" if step else "")
     return {"array": "…", Ellipsis: "...", None: "new"}.get(item, str(item))
+
+
+_OUTCOMES = {
+    "added": "added",
+    "removed": "removed",
+    "changed": "changed",
+    "affected": "downstream",
+    "same": "the same",
+}
+
+
+def counted(counts: Mapping[str, int], signs: Mapping[str, str], title: str = "") -> str:
+    """Say in a line how many nodes of two graphs are what; it explains the signs too.
+
+    >>> counted({"added": 2, "same": 5}, {"added": "+"}, "f → g")
+    'f → g: + 2 added, 5 the same'
+    """
+    told = [
+        f"{signs.get(key, '')} {counts[key]} {word}".strip()
+        for key, word in _OUTCOMES.items()
+        if counts.get(key)
+    ]
+    return f"{title}: " * bool(title) + ", ".join(told)
 
 
 def summary(values: npt.NDArray[Any]) -> Line:

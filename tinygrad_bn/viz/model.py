@@ -9,6 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+SIGNS = {"added": "+", "removed": "−", "changed": "~", "affected": "↓"}
+"""What became of a card in the diagram of a difference, by its sign."""
+
 
 class Line(NamedTuple):
     """What a card says of an array; ``alarm`` marks NaN and infinities."""
@@ -23,7 +26,9 @@ class Card:
 
     ``kind``: op, scope (a collapsed scope), parameter, input, constant or seed. ``level``: 0 in
     the forward graph, 1 in its gradient, 2 in the gradient of that. ``badge``: what it does;
-    ``call``: the same as text, with operands. ``note``: what a collapsed scope holds.
+    ``call``: the same as text, with operands. ``note``: what a collapsed scope holds. In the
+    diagram of a difference, ``change``: added, removed, changed, or affected (the same operation
+    on changed operands); ``changes``: what changed.
     """
 
     number: int
@@ -39,13 +44,15 @@ class Card:
     result: bool = False
     value: Line | None = None
     gradient: Line | None = None
+    change: str = ""
+    changes: tuple[str, ...] = ()
 
 
 class Edge(NamedTuple):
     """From the card of an operand to the card that uses it.
 
     ``operand``: its position; ``mark``: a letter where the order matters; ``saved``: a value of
-    the forward graph used in its gradient.
+    the forward graph used in its gradient; ``change``: added or removed, in a difference.
     """
 
     source: int
@@ -53,6 +60,7 @@ class Edge(NamedTuple):
     operand: int
     mark: str = ""
     saved: bool = False
+    change: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -71,21 +79,32 @@ def shared(one: Sequence[Cluster], other: Sequence[Cluster]) -> int:
     return next((i for i, (a, b) in enumerate(pairs) if a is not b), min(len(one), len(other)))
 
 
+class Comparison(NamedTuple):
+    """What a diagram compares: the names of two graphs, and how many nodes are what."""
+
+    title: str
+    counts: dict[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """Everything that is drawn. ``beside`` pairs a forward card with a card of its gradient."""
+    """Everything that is drawn. ``beside`` pairs a forward card with a card of its gradient.
+
+    ``comparison``: for a difference of two graphs, whose union is then drawn.
+    """
 
     cards: list[Card]
     edges: list[Edge]
     root: Cluster
     beside: list[tuple[int, int]]
+    comparison: Comparison | None = None
 
     def walk(self, level: int | None = None) -> Iterator[Cluster | int | None]:
         """Visit clusters and cards in order, all or of one level; None closes a cluster.
 
         No recursion: scopes may nest as deeply as they like.
         """
-        stack = [iter([m for m in self.root.members if level in (None, self._level(m))])]
+        stack = [iter([m for m in self.root.members if level is None or self._level(m) == level])]
         while stack:
             member = next(stack[-1], None)
             if member is None:

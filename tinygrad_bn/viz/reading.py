@@ -20,7 +20,9 @@ Place: TypeAlias = Tensor | tuple[Scope, int]
 _UNARY = {"−": "−x", "²": "x²"}
 """Symbols that say nothing without their operand."""
 
-_COMMUTING = ("+", "×")
+COMMUTING = ("+", "×")
+"""Symbols of operations whose operands may stand in either order."""
+
 _SILENT = ("keepdims", "shape")
 """Parameters that the shape on the card shows already."""
 
@@ -30,11 +32,14 @@ _MANY_NAMES = 4
 
 def diagram(subject: Subject, *, depth: int | None = None, values: bool = False) -> Diagram:
     """Lay out what is drawn of a subject, with scopes deeper than ``depth`` collapsed."""
-    return _Reader(subject, depth, values=values).read()
+    return Reader(subject, depth, values=values).read()
 
 
-class _Reader:
-    """One reading: every table is filled in one pass over the nodes in recording order."""
+class Reader:
+    """One reading: every table is filled in one pass over the nodes in recording order.
+
+    ``place`` says on which card each tensor is drawn, ``number`` how the cards are numbered.
+    """
 
     def __init__(self, subject: Subject, depth: int | None, *, values: bool) -> None:
         self.subject, self.depth, self.values = subject, depth, values
@@ -329,7 +334,7 @@ def _parameters(node: Tensor) -> list[str]:
 def _marks(node: Tensor) -> Sequence[str]:
     """Letter the operands where their order matters and there are several."""
     several = sum(isinstance(x, Tensor) and not _tiny(x) for x in node.inputs) > 1
-    if not several or node.op.symbol in _COMMUTING or len(set(map(id, node.inputs))) == 1:
+    if not several or node.op.symbol in COMMUTING or len(set(map(id, node.inputs))) == 1:
         return [""] * len(node.inputs)
     return [_LETTERS[i] if i < len(_LETTERS) else str(i) for i in range(len(node.inputs))]
 
