@@ -73,7 +73,7 @@ class Difference:
             raise ShapeError(
                 f"diagram with depth={depth}.", "Use 0 or more, or None for everything."
             )
-        counts = Counter(mark.change or "same" for mark in self._marks)
+        counts = Counter(mark.change for mark in self._marks)
         a, b = (Reader(subject, depth, values=values) for subject in self._subjects)
         return union(a, b, self._marks, Comparison(self._title, counts))
 

@@ -28,8 +28,15 @@ _ALIGNED = 300
 
 _EDGES = {
     "added": {"color": CHANGES["added"][1], "penwidth": "2.2"},
-    "removed": {"color": CHANGES["removed"][1], "style": "dashed", "arrowhead": "onormal"},
+    "removed": {
+        "color": CHANGES["removed"][1],
+        "style": "dashed",
+        "arrowhead": "onormal",
+        "arrowtail": "onormal",
+    },
+    "": {"color": "#a9b4c0"},
 }
+"""Edges in a difference: thick if added; dashed with a hollow arrow if removed."""
 
 
 def lower(diagram: Diagram, name: str = "graph") -> graphviz.Digraph:
@@ -49,15 +56,16 @@ def lower(diagram: Diagram, name: str = "graph") -> graphviz.Digraph:
             "penwidth": "1.3", "labeldistance": "1.5", "labelangle": "26",
         },
     )  # fmt: skip
-    if diagram.comparison is not None:
-        dot.attr("graph", label=_legend(diagram.comparison), labelloc="t", labeljust="l")
     _write_levels(dot, diagram)
     ranks = _ranks(diagram)
     for edge in diagram.edges:
-        _write_edge(dot, edge, diagram.cards, ranks.get(edge, 1))
+        look = _EDGES[edge.change] if diagram.comparison is not None else {}
+        _write_edge(dot, edge, diagram.cards, ranks.get(edge, 1), look)
     if len(diagram.cards) <= _ALIGNED:
         for forward, backward in diagram.beside:
             dot.edge(f"n{forward}", f"n{backward}", style="invis", minlen="0", weight="1")
+    if diagram.comparison is not None:  # at the end: clusters that follow it would inherit it
+        dot.attr("graph", label=_legend(diagram.comparison), labelloc="t", labeljust="l")
     return dot
 
 
@@ -118,12 +126,19 @@ def _label(card: Card, badge: str, ink: str) -> str:
         lines.append(_line(card.value, QUIET, ""))
     if card.gradient is not None:
         lines.append(_line(card.gradient, BACKWARD, "∂ "))
-    what = " ".join(part for part in (SIGNS.get(card.change), card.badge) if part)
-    if what:
-        text = f"<B>{_font(f' {what} ', 'white', 11)}</B>"
-        lines[0] = f'<TD ROWSPAN="{len(lines)}" BGCOLOR="{badge}">{text}</TD>{lines[0]}'
+    rows = len(lines)
+    if card.badge and card.change:
+        lines[0] = _badge(card.badge, "white", badge, rows) + lines[0]
+    elif card.badge:
+        lines[0] = _badge(card.badge, badge, "white", rows) + lines[0]
+    if card.change:
+        lines[0] = _badge(SIGNS[card.change], badge, "white", rows) + lines[0]
     table = '<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="1" CELLPADDING="2">'
     return f"<{table}{''.join(f'<TR>{line}</TR>' for line in lines)}</TABLE>>"
+
+
+def _badge(text: str, fill: str, ink: str, rows: int) -> str:
+    return f'<TD ROWSPAN="{rows}" BGCOLOR="{fill}"><B>{_font(f" {text} ", ink, 11)}</B></TD>'
 
 
 def _head(card: Card, ink: str) -> str:
@@ -153,30 +168,33 @@ def _font(text: str, colour: str, size: int, face: str = "Helvetica") -> str:
     return "".join(f"{opened}{escape(part)}</FONT>" for part in parts)
 
 
-def _write_edge(dot: graphviz.Digraph, edge: Edge, cards: list[Card], ranks: int) -> None:
+def _write_edge(
+    dot: graphviz.Digraph, edge: Edge, cards: list[Card], ranks: int, changed: dict[str, str]
+) -> None:
     """Write one edge; inside a gradient it is written backwards, so that it points up."""
     source, target = f"n{edge.source}", f"n{edge.target}"
     length = {"minlen": str(ranks)} if ranks > 1 else {}
     if edge.saved:
-        look = {"color": SAVED, "penwidth": "0.9", "arrowsize": "0.5"} | _changed(edge)
-        dot.edge(source, target, **look | {"style": "dashed", "constraint": "false", "weight": "0"})
+        look = {"style": "dashed", "color": SAVED, "penwidth": "0.9", "arrowsize": "0.5"} | changed
+        dot.edge(source, target, constraint="false", weight="0", **look)
     elif cards[edge.target].level % 2:
         mark = {"taillabel": edge.mark} if edge.mark else {}
-        look = {"dir": "back", "color": BACKWARD} | _changed(edge)
-        dot.edge(target, source, **look, **mark, **length)
+        dot.edge(target, source, dir="back", **{"color": BACKWARD} | changed, **mark, **length)
     else:
         mark = {"headlabel": edge.mark} if edge.mark else {}
-        look = {"color": FORWARD} | _changed(edge)
-        dot.edge(source, target, **look, **mark, **length)
-
-
-def _changed(edge: Edge) -> dict[str, str]:
-    """Say how an edge looks that was added (thick) or removed (dashed, its arrow hollow)."""
-    return dict(_EDGES.get(edge.change, {}))
+        dot.edge(source, target, **{"color": FORWARD} | changed, **mark, **length)
 
 
 def _legend(comparison: Comparison) -> str:
-    return f"<{_font(counted(comparison.counts, SIGNS, comparison.title), INK, 12)}<BR/> >"
+    """Write which graphs are compared, and below it what each sign means."""
+    title = f"<B>{_font(comparison.title, INK, 12)}</B>" if comparison.title else ""
+    told = [
+        _font(f"{text}   ", CHANGES[change][2], 11)
+        for change, text in counted(comparison.counts, SIGNS).items()
+    ]
+    cells = [part for part in (title, "".join(told)) if part]
+    rows = "".join(f"<TR>{_cell(cell)}</TR>" for cell in cells)
+    return f'<<TABLE BORDER="0" CELLPADDING="2">{rows}</TABLE>>'
 
 
 def _ranks(diagram: Diagram) -> dict[Edge, int]:

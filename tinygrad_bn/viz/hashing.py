@@ -42,7 +42,8 @@ class Recorded:
         for place, result in enumerate(subject.results):
             self.ends[self.number[result]].append(place)
         self.results = [self.number[result] for result in subject.results]
-        self.where = [(reader.level[n], *(s.name for s in reader.path[n])) for n in self.nodes]
+        names = {path: tuple(s.name for s in path) for path in set(reader.path.values())}
+        self.where = [(reader.level[n], names[reader.path[n]]) for n in self.nodes]
         self.commutes = [n.op is not None and n.op.symbol in COMMUTING for n in self.nodes]
         self.operands: list[list[Operand]] = [
             [
@@ -123,8 +124,8 @@ def _by_name(inputs: Sequence[Tensor], common: set[str | None]) -> list[str]:
 
 
 def facts(node: Tensor) -> tuple[tuple[int, ...], str]:
-    """Return shape and dtype."""
-    return node.shape, str(node.dtype)
+    """Return the shape and a code of the dtype."""
+    return node.shape, node.dtype.str
 
 
 def parameters(node: Tensor) -> dict[str, str]:

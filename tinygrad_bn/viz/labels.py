@@ -92,22 +92,21 @@ _OUTCOMES = {
     "removed": "removed",
     "changed": "changed",
     "affected": "downstream",
-    "same": "the same",
+    "": "the same",
 }
 
 
-def counted(counts: Mapping[str, int], signs: Mapping[str, str], title: str = "") -> str:
-    """Say in a line how many nodes of two graphs are what; it explains the signs too.
+def counted(counts: Mapping[str, int], signs: Mapping[str, str]) -> dict[str, str]:
+    """Say how many nodes of two graphs are what, with the signs that mean it.
 
-    >>> counted({"added": 2, "same": 5}, {"added": "+"}, "f → g")
-    'f → g: + 2 added, 5 the same'
+    >>> counted({"added": 2, "": 5}, {"added": "+"})
+    {'added': '+ 2 added', '': '5 the same'}
     """
-    told = [
-        f"{signs.get(key, '')} {counts[key]} {word}".strip()
-        for key, word in _OUTCOMES.items()
-        if counts.get(key)
-    ]
-    return f"{title}: " * bool(title) + ", ".join(told)
+    return {
+        change: f"{signs.get(change, '')} {counts[change]} {word}".strip()
+        for change, word in _OUTCOMES.items()
+        if counts.get(change)
+    }
 
 
 def summary(values: npt.NDArray[Any]) -> Line:

@@ -82,8 +82,7 @@ class _Matching:
         ):
             for i, j in _in_order(self.a, self.b, self.partner, self.inverse, key):
                 self._pair(i, j)
-        for stack in self.stacks:
-            stack.sort()  # the latest is looked at first: it has the fewest users
+        self.stacks[0].sort()  # the latest is looked at first: it has the fewest users
 
     def ends_that_agree(self) -> None:
         """Pair results of one place that do the same to an operand in common."""
@@ -126,11 +125,15 @@ class _Matching:
     def grow(self, tiers: int) -> None:
         """Pair the users and operands of pairs, the surest first, until no more are found."""
         while (tier := next((t for t in range(tiers) if self.stacks[t]), None)) is not None:
-            self._neighbours(*self.stacks[tier].pop(), _TIERS[tier])
+            i, j = self.stacks[tier].pop()
+            more = self._neighbours(i, j, _TIERS[tier])
+            if more and tier + 1 < len(_TIERS):
+                self.stacks[tier + 1].append((i, j))
 
-    def _neighbours(self, i: int, j: int, tier: _Tier) -> None:
+    def _neighbours(self, i: int, j: int, tier: _Tier) -> bool:
+        """Pair what is around a pair; returns whether there is anything to pair on both sides."""
         mine = self._around(self.a, self.free_a, i, tier)
-        theirs = self._around(self.b, self.free_b, j, tier)
+        theirs = self._around(self.b, self.free_b, j, tier) if mine else {}
         for place, ours in mine.items():
             known = [x for x in ours if self.free_a[x]]
             new = [y for y in theirs.get(place, ()) if self.free_b[y]]
@@ -139,6 +142,7 @@ class _Matching:
             for x, y in zip(known, new, strict=False):
                 if not tier.agreeing or place[0] == "user" or self._agree(x, y):
                     self._try(x, y)
+        return bool(theirs)
 
     def _around(
         self, side: Recorded, free: list[bool], i: int, tier: _Tier
@@ -182,8 +186,7 @@ class _Matching:
     def _pair(self, i: int, j: int) -> None:
         self.partner[i], self.inverse[j] = j, i
         self.free_a[i] = self.free_b[j] = False
-        for stack in self.stacks:
-            stack.append((i, j))
+        self.stacks[0].append((i, j))
 
     def _open(self, side: Recorded, free: list[bool]) -> Iterator[int]:
         return (i for i in range(len(side.nodes)) if free[i])

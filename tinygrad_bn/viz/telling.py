@@ -63,7 +63,9 @@ class _Teller:
         told = self._operands(i, j)
         if old.op.name != new.op.name:
             return [f"op {clean(old.op.name)} → {clean(new.op.name)}", *told]
-        return [*_parameters(old, new), *told] or ([] if self._affected(i) else _facts(old, new))
+        if self.a.own[i] != self.b.own[j]:
+            told = [*_parameters(old, new), *told]
+        return told or ([] if self._affected(i) else _facts(old, new))
 
     def _affected(self, i: int) -> bool:
         """Whether an operand of a node does not compute what its partner does."""
@@ -91,6 +93,8 @@ class _Teller:
         """Say which operands are others; where order does not matter, those not in common."""
         seen = [self.partner[x] if isinstance(x, int) else x for x in self.a.operands[i]]
         theirs = self.b.operands[j]
+        if seen == theirs:
+            return []
         ordered = not (self.a.commutes[i] and self.b.commutes[j])
         before, after = list(range(len(seen))), list(range(len(theirs)))
         if not ordered:
@@ -113,9 +117,9 @@ class _Teller:
         old, new = _word(self.a, i, p), _word(self.b, j, q)
         if p is None or q is None:
             return f"{new} added" if p is None else f"{old} removed"
-        full = (self.a.operands[i][p], self.b.operands[j][q])
-        if old == new and isinstance(full[0], str) and isinstance(full[1], str):
-            old, new = full
+        before, after = self.a.operands[i][p], self.b.operands[j][q]
+        if old == new and isinstance(before, str) and isinstance(after, str):
+            old, new = before, after
         return f"{old} → {new}" if old != new else f"another {new}"
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import groupby
 
 from tinygrad_bn.viz.labels import counted
-from tinygrad_bn.viz.model import Card, Cluster, Diagram, shared
+from tinygrad_bn.viz.model import Card, Cluster, Comparison, Diagram, shared
 
 _DEEPEST = 16
 """Indentation stops here, so that a deep nesting stays readable and linear in size."""
@@ -25,14 +25,14 @@ def listing(diagram: Diagram, *, folded: bool = False) -> str:
     """
     compared = diagram.comparison
     margin = "" if compared is None else "  "
-    lines = [] if compared is None else [counted(compared.counts, _SIGNS, compared.title)]
+    lines = [] if compared is None else [_legend(compared)]
     frames = diagram.frames()
     here: tuple[Cluster, ...] = ()
     for quiet, run in groupby(diagram.cards, lambda card: folded and card.change in _QUIET):
         cards = list(run)
         if quiet and len(cards) > 1:
-            counts = Counter(card.change or "same" for card in cards)
-            lines.append(f"{margin}... {counted(counts, _SIGNS)}")
+            counts = Counter(card.change for card in cards)
+            lines.append(f"{margin}... {', '.join(counted(counts, _SIGNS).values())}")
             continue
         for card in cards:
             scopes = frames[card.number]
@@ -43,6 +43,11 @@ def listing(diagram: Diagram, *, folded: bool = False) -> str:
             lines.append(sign + _indent(len(scopes)) + _line(card))
             here = scopes
     return "\n".join(lines) + "\n" * bool(lines)
+
+
+def _legend(comparison: Comparison) -> str:
+    title = f"{comparison.title}: " if comparison.title else ""
+    return title + ", ".join(counted(comparison.counts, _SIGNS).values())
 
 
 def _indent(depth: int) -> str:

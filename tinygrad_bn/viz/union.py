@@ -74,7 +74,8 @@ class _Union:
         """Merge the edges: those of both once, the others as added and removed.
 
         Where a node is the same, another edge into it comes from a further copy of its operand,
-        or from the other side of a sum, and is not told.
+        or from the other side of a sum, and is not told. What became of the operands of a changed
+        node is written on its card: a letter on an old edge would stand upon that of a new one.
         """
         ordered = {n for pair, n in self.numbers.items() if _ordered(pair, cards[n])}
         old: dict[tuple[int, ...], deque[Edge]] = defaultdict(deque)
@@ -88,7 +89,11 @@ class _Union:
                 known.popleft()
             merged.append(edge._replace(change="added" if added else ""))
         gone = [edge for rest in old.values() for edge in rest if _told(edge, cards)]
-        merged += [edge._replace(change="removed") for edge in gone]
+        single = [cards[edge.target].change == "removed" for edge in gone]
+        merged += [
+            edge._replace(change="removed", mark=edge.mark if alone else "")
+            for edge, alone in zip(gone, single, strict=True)
+        ]
         return sorted(merged, key=lambda edge: (edge.target, edge.operand))
 
     # clusters --------------------------------------------------------------------------------
