@@ -7,7 +7,6 @@ same in every process.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, TypeAlias
@@ -30,7 +29,8 @@ class Recorded:
     """One graph, numbered as it is listed, with tables by number.
 
     ``own`` says what a node does by itself, its scalars included; ``loose`` the same without
-    scalars and parameters; ``keys`` what it computes. ``users`` gives (operand, user).
+    scalars and parameters; ``keys`` what it computes. ``users`` gives (operand, user);
+    ``anonymous`` leaves are known by their users alone.
     """
 
     def __init__(self, subject: Subject, roles: Sequence[str]) -> None:
@@ -57,12 +57,12 @@ class Recorded:
             for position, operand in enumerate(operands):
                 if isinstance(operand, int):
                     self.users[operand].append((position, user))
+        self.anonymous = [n.op is None and not n.name and n not in self.role for n in self.nodes]
         self.loose = [self.kind(n) if n.op is None else f"op {n.op.name}" for n in self.nodes]
         self.own = [self._own(i) for i in range(len(self.nodes))]
         self.keys: list[bytes] = []
-        self._copies: Counter[str] = Counter()
-        for i, node in enumerate(self.nodes):
-            self.keys.append(_digest(self._leaf(i) if node.op is None else self._made(i)))
+        for i in range(len(self.nodes)):
+            self.keys.append(self._key(i))
 
     def kind(self, leaf: Tensor) -> str:
         """Say what a leaf is: an input, a parameter, or a constant."""
@@ -82,23 +82,17 @@ class Recorded:
         given = sorted(scalars) if self.commutes[i] else scalars
         return repr((self.loose[i], parameters(node), given))
 
-    def _leaf(self, i: int) -> str:
-        """Tell leaves apart by role, shape and dtype; anonymous constants by their value.
+    def _key(self, i: int) -> bytes:
+        """Make the digest of a node from those of its operands.
 
-        What has a name or is trained is known by it, and its value is data. A constant without a
-        name is part of the computation. Several that are known by the same are told by order.
+        A leaf is known by its role or name, shape and dtype. The values of arrays are data, those
+        of constants without a name too: a shift or a mask that was computed from data is one, and
+        differs with every batch. Scalars are part of what a node does by itself.
         """
-        node = self.nodes[i]
-        text = repr((self.own[i], facts(node)))
-        if self.loose[i] == "constant":
-            return text + content(node.data)
-        self._copies[text] += 1
-        return f"{text} {self._copies[text]}"
-
-    def _made(self, i: int) -> str:
         told = [self.keys[x].hex() for x in self.operands[i] if isinstance(x, int)]
         given = sorted(told) if self.commutes[i] else told
-        return repr((self.own[i], facts(self.nodes[i]), given))
+        text = repr((self.own[i], facts(self.nodes[i]), given))
+        return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def roles(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[list[str]]:
@@ -147,22 +141,10 @@ def scalar(value: Any) -> str:
     return repr(float(bare) if small else bare)
 
 
-def content(values: np.ndarray[Any, Any]) -> str:
-    """Return a digest of the elements of an array."""
-    if values.dtype.char in "gG":  # their bytes have padding
-        return _digest(" ".join(map(str, values.ravel()))).hex()
-    return blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).hexdigest()
-
-
 def _written(value: Any) -> str:
     known: tuple[tuple[Any, Callable[[Any], str]], ...] = (
         (tuple | list, lambda v: f"({', '.join(map(_written, v))})"),
-        (np.ndarray, lambda v: f"{v.dtype}{v.shape} {content(v)}"),
         (int | float | complex | np.generic, scalar),
         (str, repr),
     )
     return next((write(value) for kind, write in known if isinstance(value, kind)), plain(value))
-
-
-def _digest(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -10,8 +10,8 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from itertools import product
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import pairwise, product
 from typing import Any, NamedTuple, TypeAlias
 
 from tinygrad_bn.viz.hashing import Recorded
@@ -23,23 +23,20 @@ Entry: TypeAlias = tuple[int | None, int | None]
 class _Tier(NamedTuple):
     """How sure a pair is.
 
-    ``own``: both do the same by themselves; ``unique``: nothing else in their place does;
-    ``agreeing``: they have an operand in common.
+    ``labels``: both compute the same (keys), do the same by themselves (own), or are of one
+    operation (loose); ``unique``: nothing else in their place does; ``agreeing``: they have an
+    operand in common, and none is known to be another.
     """
 
-    own: bool
+    labels: str
     unique: bool
-    agreeing: bool
+    agreeing: bool = False
 
 
-_TIERS = (
-    _Tier(own=True, unique=True, agreeing=True),
-    _Tier(own=True, unique=True, agreeing=False),
-    _Tier(own=True, unique=False, agreeing=False),
-    _Tier(own=False, unique=False, agreeing=False),
-)
-_SURE = 2
-"""So many tiers need an own computation that is the same, and no choice."""
+_EQUAL = (_Tier("keys", unique=True), _Tier("keys", unique=False))
+_SURE = (_Tier("own", unique=True, agreeing=True), _Tier("own", unique=True))
+_ANY = (*_SURE, _Tier("own", unique=False), _Tier("loose", unique=False))
+_NEXT = {tier: after for chain in (_EQUAL, _ANY) for tier, after in pairwise(chain)}
 
 
 def matched(a: Recorded, b: Recorded) -> list[Entry]:
@@ -56,33 +53,53 @@ class _Matching:
         self.a, self.b = a, b
         self.partner: list[int | None] = [None] * len(a.nodes)
         self.inverse: list[int | None] = [None] * len(b.nodes)
-        self.stacks: tuple[list[tuple[int, int]], ...] = tuple([] for _ in _TIERS)
         here, there = set(a.keys), set(b.keys)
-        self.free_a = [key not in there for key in a.keys]
-        self.free_b = [key not in here for key in b.keys]
+        self.free_a = [key in there for key in a.keys]
+        self.free_b = [key in here for key in b.keys]
+        self.stacks: dict[_Tier, deque[tuple[int, int]]] = {t: deque() for t in (*_EQUAL, *_ANY)}
+        self.refused: set[tuple[int, int]] = set()
 
     def run(self) -> None:
-        """Find the pairs: what is equal, then from results, names and what is unique."""
+        """Pair what is equal; then the rest, from there, from results, names and rare labels."""
         self.equal()
+        self.open_rest()
+        self.grow(_SURE)
         for sure in (self.ends_that_agree, self.named, self.ends, self.unique):
             sure()
             self.grow(_SURE)
-        self.grow(len(_TIERS))
+        self.grow(_ANY)
         for found in (self.replaced, self.unique, self.replaced):
             found()
-            self.grow(len(_TIERS))
+            self.grow(_ANY)
+        self.in_order(lambda side, i: None if side.anonymous[i] else side.keys[i])
 
     # where pairs begin -------------------------------------------------------------------------
 
     def equal(self) -> None:
-        """Pair what computes the same, in the same scope if possible, in recording order."""
-        for key in (
-            lambda side, i: (side.keys[i], side.where[i]),
-            lambda side, i: side.keys[i],
+        """Pair what computes the same; of copies, those of the same users, then by their order."""
+        self._once(lambda side, i: side.keys[i])
+        for i, j in zip(self.a.results, self.b.results, strict=False):
+            if self.a.keys[i] == self.b.keys[j]:
+                self._try(i, j)
+        self.grow(_EQUAL)
+        self.in_order(lambda side, i: (side.keys[i], side.where[i]) if _made(side, i) else None)
+        self.in_order(lambda side, i: side.keys[i] if _made(side, i) else None)
+        self.grow(_EQUAL)
+
+    def open_rest(self) -> None:
+        """Open what is not in the other graph, and leaves; a copy too many of a result is alone.
+
+        So no edge leads from the rest to what is equal, unless it begins at a leaf. The latest of
+        the pairs will be looked at first: it has the fewest users.
+        """
+        self.stacks[_SURE[0]] = deque(sorted(self.stacks[_SURE[0]]))
+        here, there = set(self.a.keys), set(self.b.keys)
+        for side, free, partner, other in (
+            (self.a, self.free_a, self.partner, there),
+            (self.b, self.free_b, self.inverse, here),
         ):
-            for i, j in _in_order(self.a, self.b, self.partner, self.inverse, key):
-                self._pair(i, j)
-        self.stacks[0].sort()  # the latest is looked at first: it has the fewest users
+            for i, key in enumerate(side.keys):
+                free[i] = partner[i] is None and (key not in other or not _made(side, i))
 
     def ends_that_agree(self) -> None:
         """Pair results of one place that do the same to an operand in common."""
@@ -108,27 +125,24 @@ class _Matching:
         """Pair operations on the same operands with a user, or a result, in common."""
         waiting: dict[tuple[Any, ...], deque[int]] = defaultdict(deque)
         for i in self._open(self.a, self.free_a):
-            if self.a.users[i] or self.a.ends[i]:
-                waiting[tuple(self.a.operands[i])].append(i)
+            waiting[tuple(_tensors(self.a, i))].append(i)
         for j in self._open(self.b, self.free_b):
-            operands = self.b.operands[j]
-            known = tuple(self.inverse[x] if isinstance(x, int) else x for x in operands)
-            candidates = waiting.get(known) if any(isinstance(x, int) for x in known) else None
+            known = tuple(self.inverse[x] for x in _tensors(self.b, j))
+            candidates = waiting.get(known) if known else None
             while candidates and not self.free_a[candidates[0]]:
                 candidates.popleft()
             if candidates and self._serve_alike(candidates[0], j):
                 self._try(candidates.popleft(), j)
-                self.grow(len(_TIERS))
+                self.grow(_ANY)
 
     # how they grow -----------------------------------------------------------------------------
 
-    def grow(self, tiers: int) -> None:
+    def grow(self, tiers: Sequence[_Tier]) -> None:
         """Pair the users and operands of pairs, the surest first, until no more are found."""
-        while (tier := next((t for t in range(tiers) if self.stacks[t]), None)) is not None:
+        while (tier := next((t for t in tiers if self.stacks[t]), None)) is not None:
             i, j = self.stacks[tier].pop()
-            more = self._neighbours(i, j, _TIERS[tier])
-            if more and tier + 1 < len(_TIERS):
-                self.stacks[tier + 1].append((i, j))
+            if self._neighbours(i, j, tier) and tier in _NEXT:
+                self.stacks[_NEXT[tier]].appendleft((i, j))
 
     def _neighbours(self, i: int, j: int, tier: _Tier) -> bool:
         """Pair what is around a pair; returns whether there is anything to pair on both sides."""
@@ -140,16 +154,16 @@ class _Matching:
             if tier.unique and not len(known) == len(new) == 1:
                 continue
             for x, y in zip(known, new, strict=False):
-                if not tier.agreeing or place[0] == "user" or self._agree(x, y):
+                if not tier.agreeing or self._agree(x, y):
                     self._try(x, y)
         return bool(theirs)
 
     def _around(
         self, side: Recorded, free: list[bool], i: int, tier: _Tier
-    ) -> dict[tuple[str, int, str], dict[int, None]]:
+    ) -> dict[tuple[str, int, Hashable], dict[int, None]]:
         """Collect the open users and operands of a node by place and by what they do."""
-        labels = side.own if tier.own else side.loose
-        found: dict[tuple[str, int, str], dict[int, None]] = defaultdict(dict)
+        labels: Sequence[Hashable] = getattr(side, tier.labels)
+        found: dict[tuple[str, int, Hashable], dict[int, None]] = defaultdict(dict)
         for position, user in side.users[i]:
             if free[user]:
                 place = -1 if side.commutes[user] else position
@@ -161,16 +175,23 @@ class _Matching:
         return found
 
     def _agree(self, i: int, j: int) -> bool:
-        """Whether an operand is in common, or open and the same by itself; or there is none."""
+        """Whether no operand is known to be another, and one is in common or may be, or none is."""
+        if (i, j) in self.refused:
+            return False
         ours, theirs = _tensors(self.a, i), _tensors(self.b, j)
-        either = product(ours, theirs) if self.a.commutes[i] else zip(ours, theirs, strict=False)
-        pairs = list(either)
-        return not pairs or any(
-            self.partner[x] == y
-            if self.partner[x] is not None
-            else self.inverse[y] is None and self.a.own[x] == self.b.own[y]
-            for x, y in pairs
-        )
+        if self.a.commutes[i]:
+            pairs = [(x, y) for x, y in product(ours, theirs) if self.partner[x] in (y, None)]
+            pairs = pairs or list(product(ours, theirs))
+        else:
+            pairs = list(zip(ours, theirs, strict=False))
+        if any(self.partner[x] != y for x, y in pairs if self._known(x, y)):
+            self.refused.add((i, j))
+            return False
+        may_be = (self._known(x, y) or self.a.own[x] == self.b.own[y] for x, y in pairs)
+        return not pairs or any(may_be)
+
+    def _known(self, x: int, y: int) -> bool:
+        return self.partner[x] is not None or self.inverse[y] is not None
 
     def _serve_alike(self, i: int, j: int) -> bool:
         """Whether two nodes are used alike: as the same operand of a pair, or as a result."""
@@ -186,7 +207,8 @@ class _Matching:
     def _pair(self, i: int, j: int) -> None:
         self.partner[i], self.inverse[j] = j, i
         self.free_a[i] = self.free_b[j] = False
-        self.stacks[0].append((i, j))
+        self.stacks[_EQUAL[0]].append((i, j))
+        self.stacks[_SURE[0]].append((i, j))
 
     def _open(self, side: Recorded, free: list[bool]) -> Iterator[int]:
         return (i for i in range(len(side.nodes)) if free[i])
@@ -194,13 +216,24 @@ class _Matching:
     def _once(self, label: Callable[[Recorded, int], Hashable]) -> None:
         """Pair what no other open node of either graph has the label of."""
         a, b = self.a, self.b
-        mine = [(label(a, i), i) for i in self._open(a, self.free_a)]
-        theirs = [(label(b, j), j) for j in self._open(b, self.free_b)]
+        mine = [(label(a, i), i) for i in self._open(a, self.free_a) if not a.anonymous[i]]
+        theirs = [(label(b, j), j) for j in self._open(b, self.free_b) if not b.anonymous[j]]
         times = (Counter(key for key, _ in mine), Counter(key for key, _ in theirs))
         known = {key: i for key, i in mine if key is not None and times[0][key] == 1}
         for key, j in theirs:
             if key in known and times[1][key] == 1:
                 self._try(known[key], j)
+
+    def in_order(self, label: Callable[[Recorded, int], Hashable]) -> None:
+        """Pair the first open node of a label with the first, the second with the second."""
+        a, b = self.a, self.b
+        waiting: dict[Hashable, deque[int]] = defaultdict(deque)
+        for i in self._open(a, self.free_a):
+            waiting[label(a, i)].append(i)
+        for j in list(self._open(b, self.free_b)):
+            candidates = waiting.get(key := label(b, j))
+            if key is not None and candidates:
+                self._try(candidates.popleft(), j)
 
     # order -------------------------------------------------------------------------------------
 
@@ -267,24 +300,12 @@ def _named(side: Recorded, i: int) -> Hashable:
     return (node.name, side.loose[i] if node.op is not None else "leaf") if node.name else None
 
 
+def _made(side: Recorded, i: int) -> bool:
+    return side.nodes[i].op is not None
+
+
 def _tensors(side: Recorded, i: int) -> list[int]:
     return [x for x in side.operands[i] if isinstance(x, int)]
-
-
-def _in_order(
-    a: Recorded,
-    b: Recorded,
-    partner: Sequence[int | None],
-    inverse: Sequence[int | None],
-    key: Callable[[Recorded, int], Hashable],
-) -> Iterable[tuple[int, int]]:
-    """Pair the first of a key with the first, the second with the second."""
-    waiting: dict[Hashable, deque[int]] = defaultdict(deque)
-    for i, taken in enumerate(partner):
-        if taken is None:
-            waiting[key(a, i)].append(i)
-    open_ = [j for j, taken in enumerate(inverse) if taken is None]
-    return [(waiting[k].popleft(), j) for j in open_ if waiting.get(k := key(b, j))]
 
 
 def _increasing(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -50,7 +50,7 @@ class _Teller:
         if i is None or j is None:
             return Mark(old, new, "added" if i is None else "removed")
         equal = self.a.keys[i] == self.b.keys[j]
-        told = [*([] if equal else self._computed(i, j)), *self._places(i, j)]
+        told = [*(self._operands(i, j) if equal else self._computed(i, j)), *self._places(i, j)]
         if len(told) > _MANY:
             told[_MANY - 1 :] = [f"{len(told) - _MANY + 1} more"]
         return Mark(old, new, "changed" if told else "" if equal else "affected", tuple(told))
@@ -78,7 +78,7 @@ class _Teller:
         if old.name != new.name and not (old in self.a.role or new in self.b.role):
             told.append(_became("name", old.name or "none", new.name or "none"))
         told += _facts(old, new)
-        return told or ["other values" if kinds[1] == "constant" else f"another {kinds[1]}"]
+        return told or [f"another {kinds[1]}"]
 
     def _places(self, i: int, j: int) -> list[str]:
         """Say where a node moved among the inputs or the results."""
@@ -102,8 +102,16 @@ class _Teller:
         return [
             self._operand(i, j, p, q, lettered=ordered)
             for p, q in zip_longest(before, after)
-            if p is None or q is None or seen[p] != theirs[q]
+            if self._differs(i, j, p, q)
         ]
+
+    def _differs(self, i: int, j: int, p: int | None, q: int | None) -> bool:
+        """Whether an operand is another; of another operation, scalars may just be others."""
+        if p is None or q is None:
+            other = self.a.loose[i] != self.b.loose[j]
+            return not (other and _is_scalar(*((self.a, i, p) if q is None else (self.b, j, q))))
+        x = self.a.operands[i][p]
+        return (self.partner[x] if isinstance(x, int) else x) != self.b.operands[j][q]
 
     def _operand(self, i: int, j: int, p: int | None, q: int | None, *, lettered: bool) -> str:
         """Tell one operand, at ``p`` in the old node and ``q`` in the new: "b: sqrt → var"."""
