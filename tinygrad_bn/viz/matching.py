@@ -68,7 +68,7 @@ class _Matching:
             sure()
             self.grow(_SURE)
         self.grow(_ANY)
-        for found in (self.replaced, self.unique, self.replaced):
+        for found in (self.replaced, self.unique, self.replaced, self.titled):
             found()
             self.grow(_ANY)
         self.in_order(lambda side, i: None if side.anonymous[i] else side.keys[i])
@@ -116,6 +116,10 @@ class _Matching:
     def named(self) -> None:
         """Pair what has the same name and is of one operation, or a leaf."""
         self._once(_named)
+
+    def titled(self) -> None:
+        """Pair operations of one name given by the user, whatever they are."""
+        self._once(lambda side, i: side.nodes[i].name if _made(side, i) else None)
 
     def unique(self) -> None:
         """Pair what alone does what it does, by itself, in scopes of the same names."""

@@ -76,7 +76,8 @@ class _Teller:
         kinds = self.a.kind(old), self.b.kind(new)
         told = [] if kinds[0] == kinds[1] else [f"{kinds[0]} → {kinds[1]}"]
         if old.name != new.name and not (old in self.a.role or new in self.b.role):
-            told.append(_became("name", old.name or "none", new.name or "none"))
+            names = (clean(x.name or "", _WIDEST) or "none" for x in (old, new))
+            told.append(_became("name", *names))
         told += _facts(old, new)
         return told or [f"another {kinds[1]}"]
 
@@ -192,16 +193,17 @@ def _value(key: str, value: Any) -> str:
 
 
 def _facts(old: Tensor, new: Tensor) -> list[str]:
-    told = (
-        []
-        if old.shape == new.shape
-        else [_became("shape", *map(shape_text, (old.shape, new.shape)))]
-    )
-    return told + ([] if old.dtype == new.dtype else [_became("", str(old.dtype), str(new.dtype))])
+    """Say how shape and dtype differ."""
+    told = []
+    if old.shape != new.shape:
+        told.append(_became("shape", shape_text(old.shape), shape_text(new.shape)))
+    if old.dtype != new.dtype:
+        told.append(_became("", str(old.dtype), str(new.dtype)))
+    return told
 
 
 def _became(what: str, old: str, new: str) -> str:
-    """Write what was and what is; "others" where that looks the same."""
+    """Write what was and what is; "another" where that looks the same."""
     text = f"{old} → {new}" if old != new else "another"
     return f"{what} {text}".strip()
 
