@@ -1,0 +1,554 @@
+"""The page, as Python makes it: views, layout, numbers, steps, rules as text, hostile names."""
+
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import test_viz
+
+import tinygrad_bn as tg
+from tinygrad_bn import viz
+from tinygrad_bn.errors import DTypeError, OptionalDependencyError
+from tinygrad_bn.graph.namespaces import tensors
+from tinygrad_bn.graph.primitive import table
+from tinygrad_bn.graph.tensor import Variable
+from tinygrad_bn.viz.page import explore as exploring, layout, views as choosing
+from tinygrad_bn.viz.page.arrays import Arrays, facts
+from tinygrad_bn.viz.page.contents import Contents
+from tinygrad_bn.viz.page.layout import HEIGHT, layout_of
+from tinygrad_bn.viz.page.rules import rule_text
+from tinygrad_bn.viz.page.steps import applications
+from tinygrad_bn.viz.page.views import views_of
+from tinygrad_bn.viz.style import FAMILIES
+from tinygrad_bn.viz.subject import subject_of
+
+
+def blocks():
+    """Three blocks of linear, batch norm and relu, then softmax cross-entropy."""
+    rng = np.random.default_rng(0)
+    h, width = tg.Tensor(rng.normal(size=(32, 64)), name="images"), 64
+    for i, units in enumerate((48, 32, 10)):
+        with tg.scope(f"block{i}"):
+            with tg.scope("linear"):
+                weight = Variable(rng.normal(size=(width, units)), requires_grad=True, name=f"W{i}")
+                bias = Variable(np.zeros(units), requires_grad=True, name=f"b{i}")
+                h = h @ weight + bias
+            scale = Variable(np.ones(units), requires_grad=True, name=f"γ{i}")
+            shift = Variable(np.zeros(units), requires_grad=True, name=f"β{i}")
+            h, width = tg.relu(tg.batch_norm(h, scale, shift)), units
+    return tg.cross_entropy(h, rng.integers(0, 10, 32))
+
+
+def weighed():
+    """Batch norm under a loss whose gradient is not zero."""
+    weights = tg.Tensor(np.random.default_rng(3).normal(size=(8, 4)), name="w")
+    return tg.sum(test_viz.normalised() * weights)
+
+
+def broken():
+    x = tg.Tensor([[np.nan, 1.0, np.inf], [1e-3, -1.0, 2.0]], requires_grad=True, name="x")
+    return tg.sum(x * x)
+
+
+def accumulating():
+    """Every way in which contributions meet: repeated operands, broadcasting, concatenation."""
+    x = tg.Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True, name="x")
+    row = tg.Tensor([0.5, -1.0], requires_grad=True, name="row")
+    joined = tg.concat([x, x * row, row[None, :]])
+    return tg.sum(joined[1:] * tg.max(joined, axis=0)) + tg.sum(x * x) / tg.sum(row - x)
+
+
+def data_of(obj, **options):
+    text = viz.page_html(obj, **options)
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    return json.loads(found[1])
+
+
+def levels(data):
+    return [view for view in data["views"] if view["kind"] == "level"]
+
+
+# views ------------------------------------------------------------------------------------------
+
+
+def test_there_is_a_view_for_each_level_and_each_scope():
+    data = data_of(weighed())
+    full = test_viz.drawn(weighed(), backward="rules")
+    counts = [
+        len(test_viz.drawn(weighed(), backward="rules", depth=depth).cards) for depth in (0, 1)
+    ]
+    assert [view["count"] for view in levels(data)] == [*counts, len(full.cards)]
+    assert [len(view["cards"]) for view in levels(data)] == [*counts, len(full.cards)]
+    focused = [view for view in data["views"] if view["kind"] == "focus"]
+    assert [view["label"] for view in focused] == ["batch_norm", "standardize"]
+    assert focused[1]["path"] == [["batch_norm", len(data["views"]) - 2], ["standardize", -1 % 6]]
+
+
+def test_the_page_opens_with_the_deepest_level_that_is_small_and_readable():
+    assert data_of(weighed())["opening"] == 2
+    assert levels(data_of(blocks()))[data_of(blocks())["opening"]]["count"] == 35
+
+
+def test_every_operation_of_the_gradient_is_the_last_level_offered():
+    data = data_of(weighed())
+    listed = [view for view in data["views"] if view["kind"] != "focus"]
+    assert listed[-1]["kind"] == "operations"
+    assert listed[-1]["count"] == len(test_viz.drawn(weighed(), backward="ops").cards)
+
+
+def test_without_a_gradient_the_page_is_forward_only():
+    data = data_of(test_viz.normalised())
+    assert {step["kind"] for step in data["steps"]} == {"value"}
+    assert not any(face.get("image") for face in data["faces"])
+
+
+def test_a_collapsed_card_and_a_frame_open_the_view_of_their_scope():
+    data = data_of(weighed())
+    for view in data["views"]:
+        for face, *_ in [*view["cards"], *view["frames"]]:
+            opened = data["faces"][face].get("opens", -1)
+            if opened >= 0:
+                name = data["faces"][face]["name"].removeprefix("∂ ")
+                assert data["views"][opened]["label"] == name
+
+
+def test_a_focus_shows_stubs_of_what_enters_and_leaves():
+    data = data_of(weighed())
+    view = next(v for v in data["views"] if v["kind"] == "focus" and v["label"] == "standardize")
+    stubs = [data["faces"][view["cards"][i][0]] for i in view["stubs"]]
+    assert [s.get("name", s["badge"]) for s in stubs if "image" not in s] == ["x", "×"]
+    framed = [data["faces"][face]["name"] for face, *_ in view["frames"]]
+    assert framed == ["standardize", "∂ standardize"]
+
+
+def test_what_is_too_large_is_told_and_not_laid_out():
+    with tg.scope("outer"):
+        _, y = test_viz.chain(500)
+    data = data_of(y)
+    assert [(v["count"], "cards" in v) for v in levels(data)] == [(4, True), (1002, False)]
+    assert data["opening"] == 0
+
+
+def test_a_graph_that_fits_nowhere_is_refused_with_advice():
+    _, y = test_viz.chain(500)
+    with pytest.raises(viz.RenderError) as caught:
+        viz.page_html(y)
+    assert caught.value.what == (
+        "The graph has 501 cards even with every scope collapsed; a page lays out at most 400."
+    )
+    assert caught.value.fix == (
+        'Open scopes (with tinygrad_bn.scope("name"):) around its parts, or list all with render '
+        'and the suffix ".txt".'
+    )
+
+
+def test_many_nested_scopes_have_few_views(monkeypatch):
+    monkeypatch.setattr(choosing, "_SCOPES", 4)
+    y = tg.Tensor(1.0, requires_grad=True)
+    for outer in range(6):
+        with tg.scope(f"outer{outer}"), tg.scope("inner"):
+            y = tg.exp(y * 0.01)
+    data = data_of(y)
+    assert [v["label"] for v in data["views"] if v["kind"] == "focus"] == [
+        f"outer{i}" for i in range(4)
+    ]
+    opened = [face["opens"] for face in data["faces"] if face.get("name") == "outer5"]
+    assert opened
+    assert set(opened) == {-1}
+
+
+# layout ----------------------------------------------------------------------------------------
+
+
+def overlapping(boxes):
+    for i, (x, y, w, h) in enumerate(boxes):
+        for other in boxes[:i]:
+            if abs(x - other[0]) < (w + other[2]) / 2 and abs(y - other[1]) < (h + other[3]) / 2:
+                yield boxes[i], other
+
+
+@pytest.mark.parametrize("make", [weighed, blocks, test_viz.classified, test_viz.normalised])
+def test_cards_do_not_overlap_and_stand_inside_their_frames(make):
+    for view in views_of(make()).shown:
+        laid = layout_of(view)
+        assert sorted(laid.cards) == list(range(len(view.drawn.cards)))
+        assert list(overlapping([*laid.cards.values()])) == []
+        around, boxes = view.drawn.frames(), {f.cluster: f.box for f in laid.frames}
+        for number, (x, y, w, h) in laid.cards.items():
+            assert h == pytest.approx(HEIGHT, abs=0.01)
+            assert x >= -1
+            assert x + w <= laid.width + 1
+            assert y + h <= laid.height + 1
+            for left, top, width, height in (boxes[c] for c in around[number]):
+                assert left < x
+                assert x + w < left + width
+                assert top < y
+                assert y + h < top + height
+
+
+def test_a_gradient_stands_right_of_its_card_at_the_same_height():
+    view = views_of(weighed()).shown[2]
+    laid = layout_of(view)
+    distances = set()
+    for card, image in view.drawn.beside:
+        assert laid.cards[card][1] == laid.cards[image][1]
+        distances.add(round(laid.cards[image][0] - laid.cards[card][0], 6))
+    assert len(distances) == 1
+    right = max(laid.cards[card.number][0] for card in view.drawn.cards if card.level == 0)
+    assert min(laid.cards[image][0] for _, image in view.drawn.beside) > right
+
+
+def test_arrows_run_from_card_to_card_forward_down_and_gradients_up():
+    view = views_of(weighed()).shown[2]
+    laid = layout_of(view)
+    for i, edge in enumerate(view.drawn.edges):
+        if edge.saved:
+            continue
+        for end, number in ((laid.paths[i][0], edge.source), (laid.paths[i][-1], edge.target)):
+            x, y, w, h = laid.cards[number]
+            assert x - 2 <= end[0] <= x + w + 2
+            assert y - 2 <= end[1] <= y + h + 2
+        down = laid.paths[i][-1][1] > laid.paths[i][0][1]
+        assert down == (view.drawn.cards[edge.target].level == 0)
+
+
+def test_what_would_be_too_wide_is_laid_out_from_left_to_right():
+    parts = [tg.Tensor([1.0], requires_grad=True, name=f"x{i}") for i in range(20)]
+    view = views_of(functools.reduce(tg.add, [tg.exp(x) for x in parts])).shown[0]
+    laid = layout_of(view)
+    assert laid.width < 2 * laid.height
+
+
+# arrays ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "table", "cells"),
+    [
+        (np.array(2.5), [1, 1], [2.5]),
+        (np.array([], dtype=float), [0, 1], []),
+        (np.zeros((0, 3)), [0, 1], []),
+        (np.array([True, False]), [1, 2], [1, 0]),
+        (np.array([1 + 2j, -1j]), [1, 2], ["1 + 2i", "−0 − 1i"]),
+        (np.array([np.nan, np.inf, -np.inf]), [1, 3], ["NaN", "∞", "−∞"]),
+        (np.array([[123456.0]]), [1, 1], [123500.0]),
+        (np.arange(24).reshape(2, 3, 4), [6, 4], list(range(24))),
+        (
+            np.arange(300.0).reshape(10, 30),
+            [10, 30],
+            [30.0 * r + c for r in range(8) for c in range(8)],
+        ),
+    ],
+)
+def test_the_corner_of_an_array_is_kept(values, table, cells):
+    told = facts(values)
+    assert told["table"] == table
+    assert told["cells"] == cells
+    assert len(told["cells"]) <= 64
+    json.dumps(told, allow_nan=False)
+
+
+def test_statistics_are_those_of_the_finite_elements():
+    told = facts(np.array([0.0, 3.0, -4.0, np.nan, np.inf]))
+    assert told["moments"] == [-4.0, 3.0, -0.3333, 2.867, 5.0]
+    assert (told["zeros"], told["nan"], told["inf"]) == (1, 1, 1)
+    assert sum(told["histogram"]) == 3
+    assert facts(np.full(5, 2.0))["histogram"] == []
+    assert "moments" not in facts(np.array([np.nan, np.nan]))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("values", [np.array([1e308, -1e308]), np.array([6e4, 5e4], dtype="e")])
+def test_extreme_numbers_do_not_warn(values):
+    json.dumps(facts(values), allow_nan=False)
+
+
+def test_equal_arrays_are_stored_once():
+    arrays = Arrays()
+    one, other = arrays.add(np.zeros(3)), arrays.add(np.zeros(3, dtype=np.float32))
+    assert arrays.add(np.zeros(3)) == one != other
+    assert arrays.add(np.zeros((3, 1))) not in (one, other)
+    assert len(arrays.facts) == 3
+
+
+# steps -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [weighed, blocks, test_viz.classified, broken, accumulating])
+def test_the_sums_of_the_steps_are_the_gradients_bit_for_bit(make):
+    loss = make()
+    sums = {loss: np.ones(loss.shape, loss.dtype)}
+    for step in applications(loss):
+        assert step.g.tobytes() == sums[step.node].tobytes()
+        for part in step.parts:
+            before = sums.get(part.operand)
+            sums[part.operand] = part.piece if before is None else before + part.piece
+            assert part.total.tobytes() == sums[part.operand].tobytes()
+    gradients = subject_of(loss, "annotate").gradients
+    assert sums.keys() == gradients.keys()
+    for tensor, gradient in gradients.items():
+        assert sums[tensor].tobytes() == gradient.data.tobytes()
+        assert sums[tensor].dtype == gradient.dtype
+
+
+def test_contributions_are_counted():
+    data = data_of(accumulating())
+    for step in data["steps"]:
+        for part in step.get("parts", ()):
+            meeting = [
+                p
+                for s in data["steps"]
+                for p in s.get("parts", ())
+                if p["tensor"] == part["tensor"]
+            ]
+            assert [p["nth"] for p in meeting] == list(range(1, part["of"] + 1))
+            assert meeting[-1]["total"] == data["tensors"][part["tensor"]]["gradient"]
+
+
+def test_a_step_reads_the_values_that_its_rule_used():
+    x = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="x")
+    y = tg.Tensor([3.0, 4.0], requires_grad=True, name="y")
+    data = data_of(tg.sum(x / y))
+    divided = next(s for s in data["steps"] if s["kind"] == "rule" and len(s["parts"]) == 2)
+    names = [[read["as"] for read in part["reads"]] for part in divided["parts"]]
+    assert names == [["y"], ["out", "y"]]
+    summed = next(s for s in data["steps"] if s["kind"] == "rule")
+    assert summed["parts"][0]["reads"] == []
+
+
+def test_a_contribution_says_that_it_was_summed_over_what_was_broadcast():
+    x = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="x")
+    y = tg.Tensor([3.0, 4.0], requires_grad=True, name="y")
+    step = next(s for s in data_of(tg.sum(x * y))["steps"] if len(s.get("parts", ())) == 2)
+    assert [part.get("summed") for part in step["parts"]] == [None, "1×2 → 2"]
+
+
+def test_the_steps_of_a_forward_pass_come_in_the_order_of_recording():
+    data = data_of(weighed())
+    made = [step["tensor"] for step in data["steps"] if step["kind"] == "value"]
+    assert made == sorted(made)
+    for number in made:
+        operands = data["tensors"][number].get("operands", ())
+        assert all(operand.get("tensor", -1) < number for operand in operands)
+
+
+def test_a_graph_of_which_a_parameter_was_assigned_since_is_still_explored():
+    weight = Variable([1.0, 2.0], requires_grad=True, name="w")
+    loss = tg.sum(weight * weight)
+    weight.assign([5.0, 5.0])
+    data = data_of(loss)
+    assert not any(face.get("image") for face in data["faces"])
+    last = data["steps"][-1]["parts"][-1]
+    assert data["arrays"][last["total"]]["cells"] == [2.0, 4.0]
+
+
+# rules as text ------------------------------------------------------------------------------
+
+
+def test_rules_on_one_line_are_told_apart():
+    codes = [rule_text(rule).code for rule in table["multiply"].rules]
+    assert codes == ["lambda xp, g, out, x, y: g * y", "lambda xp, g, out, x, y: g * x"]
+    assert rule_text(table["multiply"].rules[0]).names == ("g", "out", "x", "y")
+    assert rule_text(table["multiply"].rules[0]).used == {"g", "y"}
+
+
+def test_every_rule_of_the_table_has_its_text():
+    for op in table.values():
+        rules = op.rules if isinstance(op.rules, tuple) else [op.rules[0]]
+        for rule in rules:
+            if rule is not None and op.origin.startswith("tinygrad_bn."):
+                assert rule_text(rule).code != "rule without source text", op.name
+
+
+def test_the_rule_of_an_operation_with_any_number_of_operands_is_found():
+    text = rule_text(table["concat"].rules[1])
+    assert text.code.startswith("def _concat_part(i, xp, g, out, *xs, axis):")
+    assert text.names[:2] == ("g", "out")
+
+
+def test_a_rule_typed_at_a_prompt_has_no_text():
+    rule = eval("lambda xp, g, out, x: g")  # noqa: S307  (our own text)
+    assert rule_text(rule).code == "rule without source text"
+
+
+# text ---------------------------------------------------------------------------------------------
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.seen = Counter()
+
+    def handle_starttag(self, tag, _):
+        self.seen[tag] += 1
+
+
+def tags_of(text):
+    parser = Tags()
+    parser.feed(text)
+    return parser.seen
+
+
+@functools.cache
+def plain_tags():
+    return tags_of(viz.page_html(test_viz.hostile("plain"), title="plain"))
+
+
+@pytest.mark.parametrize(
+    "name", [*test_viz.HOSTILE, "</script><script>alert(1)</script>", "<!--", "\u2028\u2029"]
+)
+def test_hostile_names_add_nothing_to_the_page(name):
+    text = viz.page_html(test_viz.hostile(name), title=name)
+    assert tags_of(text) == plain_tags()
+    assert data_of(test_viz.hostile(name), title=name)["title"]
+    text.encode()
+
+
+def test_names_in_braces_are_not_filled_in():
+    data = data_of(test_viz.hostile("{{script}}"), title="{{data}}")
+    assert data["title"] == "{{data}}"
+    assert any(face["name"] == "{{script}}" for face in data["faces"])
+
+
+def test_nothing_of_the_machine_is_in_the_page():
+    text = viz.page_html(blocks())
+    for path in {str(Path.cwd()), str(Path.home()), str(Path(__file__).parent), sys.prefix} - {"/"}:
+        assert path not in text
+    assert "test_viz_page.py" in text
+    assert "https://" not in text
+    assert text.count("http://") == text.count("http://www.w3.org/2000/svg")
+
+
+def test_two_processes_write_the_same_page(tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import test_viz_page as t\n"
+        "t.viz.explore(t.blocks(), sys.argv[2])"
+    )
+    written = []
+    for seed in ("1", "2"):
+        path = tmp_path / f"{seed}.html"
+        command = [sys.executable, "-c", code, str(Path(__file__).parent), str(path)]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed})  # noqa: S603  (our own code)
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
+
+
+def test_the_script_never_makes_markup_of_text_nor_asks_the_network():
+    script = exploring._script()
+    assert script.startswith('"use strict";')
+    forbidden = (
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|Function\(|fetch\("
+    )
+    assert re.findall(forbidden + '|XMLHttpRequest|import\\(|setTimeout\\("', script) == []
+
+
+def test_every_family_has_its_colour_in_the_page():
+    style = exploring._colours()
+    for op in table.values():
+        assert f"--{op.family}:" in style or op.family not in FAMILIES
+    custom = tg.custom_rule(vjp=lambda xp, g, out, x: 2 * g)(twice_for_the_page)
+    data = data_of(tg.sum(custom(tg.Tensor([1.0], requires_grad=True))))
+    families = {face["badge"]: face["family"] for face in data["faces"] if "badge" in face}
+    assert (families["Σ"], families["twice_for_the_page"]) == ("reduction", "other")
+    assert "lambda xp, g, out, x: 2 * g" in data["rules"]
+
+
+def twice_for_the_page(x):
+    return x + x
+
+
+def test_a_checkpoint_is_explored():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    data = data_of(tg.sum(tg.checkpoint(lambda v: tg.exp(v) * v)(x)))
+    assert any(face.get("badge") == "checkpoint" for face in data["faces"])
+    assert any(rule.startswith("def _rule(self") for rule in data["rules"])
+
+
+def test_a_page_of_three_blocks_is_small():
+    assert len(viz.page_html(blocks()).encode()) < 400_000
+
+
+# files ------------------------------------------------------------------------------------
+
+
+def test_a_page_is_written_where_it_is_asked_for(tmp_path):
+    path = viz.explore(weighed(), tmp_path / "new" / "page.HTM", title="Batch norm")
+    assert path == tmp_path / "new" / "page.HTM"
+    assert "<title>Batch norm</title>" in path.read_text(encoding="utf-8")
+    assert [p.name for p in path.parent.iterdir()] == ["page.HTM"]
+
+
+def test_the_page_is_named_after_the_result_or_the_scope():
+    assert data_of(test_viz.classified())["title"] == "loss"
+    assert data_of(tg.sum(tg.softmax(tg.Tensor([1.0], requires_grad=True))))["title"] == (
+        "Recorded graph"
+    )
+    with tg.scope("tail"):
+        total = tg.Tensor([1.0], requires_grad=True).sum()
+    assert data_of([total][:1])["title"] == "total"
+
+
+@pytest.mark.parametrize("name", ["page.svg", "page", ".html"])
+def test_another_suffix_is_refused(name, tmp_path):
+    with pytest.raises(viz.RenderError) as caught:
+        viz.explore(weighed(), tmp_path / name)
+    assert caught.value.what == f"explore to {name!r}: a page has the suffix .html or .htm."
+    assert caught.value.fix == 'Write "graph.html", or draw a picture with render.'
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = viz.explore(weighed(), tmp_path / "page.html")
+    before = path.read_bytes()
+
+    def refuse(*_):
+        raise OSError("no space")
+
+    monkeypatch.setattr(exploring.Path, "replace", refuse)
+    with pytest.raises(OSError, match="no space"):
+        viz.explore(broken(), path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_without_an_engine_there_is_no_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, "picture", lambda *_, **__: None)
+    with pytest.raises(OptionalDependencyError) as caught:
+        viz.explore(weighed(), tmp_path / "page.html")
+    assert caught.value.what == "No layout engine was found for the page."
+    assert caught.value.fix == (
+        "Run pip install graphviz-pure, or install Graphviz so that dot is on PATH."
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_engine_that_is_named_and_missing_is_refused(tmp_path):
+    with pytest.raises(OptionalDependencyError, match="engine '/nowhere/dot' was not found"):
+        viz.explore(weighed(), tmp_path / "page.html", engine="/nowhere/dot")
+
+
+def test_what_holds_no_tensor_is_refused():
+    with pytest.raises(DTypeError, match="graph of a list without tensors"):
+        viz.page_html([1])
+
+
+def test_a_trace_of_a_gradient_is_explored_as_it_was_recorded():
+    trace = tg.trace(tg.value_and_grad(lambda x: tensors.sum(x * x)), np.ones(3))
+    data = data_of(trace)
+    assert {step["kind"] for step in data["steps"]} == {"value"}
+    assert len(data["results"]) == 2
+
+
+def test_reading_twice_gives_the_same():
+    loss = weighed()
+    one, other = (Contents(views_of(loss), engine="auto", timeout=30).read("x") for _ in range(2))
+    assert one == other
+    assert loss.inputs[0].grad is None
