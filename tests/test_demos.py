@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_docs
 
 DEMOS = Path(__file__).resolve().parent.parent / "demos"
 
@@ -57,6 +58,33 @@ def test_a_bug_that_a_fixed_tolerance_passes_is_found_and_shrunk(tmp_path, capsy
         for suffix in ("svg", "png"):
             assert (tmp_path / f"{picture}.{suffix}").stat().st_size > 1000
     assert (tmp_path / "culprit.svg").read_text(encoding="utf-8").count('"#c0392b"') == 1
+
+
+def test_batch_norm_and_softmax_are_seen_from_all_sides(tmp_path, capsys):
+    numbers = load("03_see_batch_norm").main(["--fast", "--out", str(tmp_path), "--seed", "0"])
+    printed = capsys.readouterr().out
+    assert numbers["ways back from the loss to x"] == 4
+    assert numbers["ways back from the loss to z"] == 2
+    # A sum of 12 gradients, each computed by some thirty operations from values of this size.
+    rounding = 12 * 30 * np.finfo(float).eps
+    largest = numbers["largest gradient of x"]
+    assert numbers["sum over the batch of the gradient of x"] <= rounding * largest
+    deviation = numbers["largest deviation of that from y_hat - y"]
+    assert deviation <= rounding * numbers["largest gradient of z"]
+    assert "10 files" in printed
+    for name in ("batch_norm", "softmax"):
+        for stem in (name, f"{name}_rules", f"{name}_operations", f"{name}_diff"):
+            assert (tmp_path / f"{stem}.svg").stat().st_size > 1000
+        assert f"<title>{name.replace('_', ' ')}</title>" in (tmp_path / f"{name}.html").read_text(
+            encoding="utf-8"
+        )
+
+
+def test_the_readme_shows_what_the_demo_draws(tmp_path):
+    demo, path = load("03_see_batch_norm"), tmp_path / "batch_norm_rules.svg"
+    loss = demo.batch_norm_loss(*demo.load(0))["loss"]
+    demo.viz.render(loss, path, backward="rules")
+    test_docs.compare_pictures(tmp_path)
 
 
 @pytest.mark.parametrize("demo", sorted(p.stem for p in DEMOS.glob("*.py")))

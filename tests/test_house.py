@@ -306,7 +306,7 @@ ROOMS = {
     "optim": """SGD RMSprop Adam AdamW exponential cosine inverse_time staircase warmup
     clip_grad_norm""",
     "data": """Standardizer train_test_split batches load_digits moons blobs spirals""",
-    "viz": "graph render",
+    "viz": "graph render diff Difference",
     "testing": """check_gradients check_rule check_row given_gradients Report Verdict
     WrongGradientError strategies laws mutants adapters rows""",
     "testing.strategies": """dtypes shapes broadcastable_shapes arrays tensors axes labels models

@@ -1,15 +1,21 @@
 """The page in a real browser: what is drawn, what keys and pointers do, what is asked for."""
 
+import hashlib
 import html
 import os
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import test_docs
 import test_viz
 import test_viz_page
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import expect, sync_playwright
+from sybil import Document
 
 import tinygrad_bn as tg
 from tinygrad_bn import viz
@@ -503,3 +509,39 @@ def test_a_missing_browser_fails_in_ci_and_skips_elsewhere(ci, outcome, monkeypa
 def test_the_browser_that_is_named_comes_first(monkeypatch):
     monkeypatch.setenv(SETTING, "/opt/browser")
     assert found_browser() == "/opt/browser"
+
+
+# the picture of the page in the docs --------------------------------------------------------------
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURE = ROOT / "docs" / "pictures" / "page.png"
+
+
+def mark():
+    """A digest of what the page is made of: its pixels depend on the machine's fonts."""
+    sources = sorted(p for p in (ROOT / "tinygrad_bn/viz/page").rglob("*.*") if p.suffix != ".pyc")
+    content = b"".join(path.read_bytes() for path in sources)
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def test_the_docs_show_the_page_as_it_is(browser, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for example in Document.parse(str(ROOT / "docs/seeing-graphs.md"), test_docs.parsers()[0]):
+        example.evaluate()
+        if "viz.explore" in example.parsed:
+            break
+    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    page.goto((tmp_path / "batch-norm.html").as_uri() + "#step=40")
+    expect(page.locator("#panel h2")).to_contain_text("back through")
+    if os.environ.get("TINYGRAD_BN_REWRITE_GOLDEN"):
+        page.wait_for_timeout(500)
+        page.screenshot(path="page.png")
+        noted = PngInfo()
+        noted.add_text("drawn by", mark())
+        Image.open("page.png").convert("RGB").quantize(128).save(
+            PICTURE, pnginfo=noted, optimize=True
+        )
+    page.close()
+    kept = Image.open(PICTURE)
+    assert kept.size == (1600, 1000)
+    assert kept.text["drawn by"] == mark(), "page.png is older: set TINYGRAD_BN_REWRITE_GOLDEN=1"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import test_footguns
 import test_viz
+from test_footguns import restored
 
 import tinygrad_bn as tg
 from tinygrad_bn import viz
@@ -459,7 +459,7 @@ def test_every_family_has_its_colour_in_the_page():
     style = exploring._colours()
     for op in table.values():
         assert f"--{op.family}:" in style or op.family not in FAMILIES
-    with test_footguns.restored():
+    with restored():
         custom = tg.custom_rule(vjp=lambda xp, g, out, x: 2 * g)(twice_for_the_page)
         data = data_of(tg.sum(custom(tg.Tensor([1.0], requires_grad=True))))
     families = {face["badge"]: face["family"] for face in data["faces"] if "badge" in face}

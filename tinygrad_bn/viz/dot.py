@@ -9,10 +9,12 @@ from html import escape
 import graphviz
 
 from tinygrad_bn.viz.embedding import Drawing
+from tinygrad_bn.viz.labels import counted
 from tinygrad_bn.viz.legend import Entry, legend as explained
-from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge, Line, shared
+from tinygrad_bn.viz.model import SIGNS, Card, Cluster, Comparison, Diagram, Edge, Line, shared
 from tinygrad_bn.viz.style import (
     BACKWARD,
+    CHANGES,
     FORWARD,
     FRAMES,
     INK,
@@ -27,6 +29,18 @@ _ALIGNED = 300
 """Pairs of a card and its gradient are aligned up to this many cards: it costs time."""
 
 _IN_A_ROW = 4
+
+_EDGES = {
+    "added": {"color": CHANGES["added"][1], "penwidth": "2.2"},
+    "removed": {
+        "color": CHANGES["removed"][1],
+        "style": "dashed",
+        "arrowhead": "onormal",
+        "arrowtail": "onormal",
+    },
+    "": {"color": "#a9b4c0"},
+}
+"""Edges in a difference: thick if added; dashed with a hollow arrow if removed."""
 
 
 def lower(diagram: Diagram, *, legend: bool = False) -> Drawing:
@@ -51,10 +65,13 @@ def lower(diagram: Diagram, *, legend: bool = False) -> Drawing:
     _write_levels(dot, diagram)
     ranks = _ranks(diagram)
     for edge in diagram.edges:
-        _write_edge(dot, edge, diagram.cards, ranks.get(edge, 1))
+        look = _EDGES[edge.change] if diagram.comparison is not None else {}
+        _write_edge(dot, edge, diagram.cards, ranks.get(edge, 1), look)
     if len(diagram.cards) <= _ALIGNED:
         for forward, backward in diagram.beside:
             dot.edge(f"n{forward}", f"n{backward}", style="invis", minlen="0", weight="1")
+    if diagram.comparison is not None:  # at the end: clusters that follow it would inherit it
+        dot.attr("graph", label=_compared(diagram.comparison), labelloc="t", labeljust="l")
     return dot
 
 
@@ -93,7 +110,7 @@ def _write_clusters(dot: graphviz.Digraph, diagram: Diagram, level: int) -> None
             dot.attr("graph", **_cluster_style(member))
             opened += 1
         elif member is not None:
-            _write_card(dot, diagram.cards[member])
+            _write_card(dot, diagram.cards[member], compared=diagram.comparison is not None)
         else:
             dot.body.append("\t}\n")
 
@@ -112,37 +129,48 @@ def _cluster_style(cluster: Cluster) -> dict[str, str]:
     }
 
 
-def _write_card(dot: graphviz.Digraph, card: Card) -> None:
-    fill, border, badge = colours(card)
-    square = card.kind in LEAVES
+def _write_card(dot: graphviz.Digraph, card: Card, *, compared: bool) -> None:
+    look = CHANGES[card.change] if compared else (*colours(card), INK)
+    fill, border, badge, ink = look
+    dashed = ",dashed" if card.change == "removed" else ""
     dot.node(
         f"n{card.number}",
-        label=_label(card, badge),
-        style="filled" if square else "rounded,filled",
+        label=_label(card, badge, ink),
+        style=("filled" if card.kind in LEAVES else "rounded,filled") + dashed,
         fillcolor=fill,
         color=border,
         penwidth="2.4" if card.result else "1.2",
     )
 
 
-def _label(card: Card, badge: str) -> str:
+def _label(card: Card, badge: str, ink: str) -> str:
     """Write the table of a card: a badge, and beside it name and shape, value, gradient."""
-    lines = [_head(card), *([_cell(_font(card.note, QUIET, 9))] if card.note else [])]
+    lines = [_head(card, ink), *([_cell(_font(card.note, QUIET, 9))] if card.note else [])]
+    lines += [_cell(f"<B>{_font(what, badge, 9)}</B>") for what in card.changes]
     if card.value is not None:
         lines.append(_line(card.value, QUIET, ""))
     if card.gradient is not None:
         lines.append(_line(card.gradient, BACKWARD, "∂ "))
-    if card.badge:
-        what = f"<B>{_font(f' {card.badge} ', 'white', 11)}</B>"
-        lines[0] = f'<TD ROWSPAN="{len(lines)}" BGCOLOR="{badge}">{what}</TD>{lines[0]}'
+    rows = len(lines)
+    if card.badge and card.change:
+        lines[0] = _badge(card.badge, "white", badge, rows) + lines[0]
+    elif card.badge:
+        lines[0] = _badge(card.badge, badge, "white", rows) + lines[0]
+    if card.change:
+        lines[0] = _badge(SIGNS[card.change], badge, "white", rows) + lines[0]
     table = '<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="1" CELLPADDING="2">'
     return f"<{table}{''.join(f'<TR>{line}</TR>' for line in lines)}</TABLE>>"
 
 
-def _head(card: Card) -> str:
-    colour = BACKWARD if card.kind == "scope" and card.level % 2 else INK
+def _badge(text: str, fill: str, ink: str, rows: int) -> str:
+    return f'<TD ROWSPAN="{rows}" BGCOLOR="{fill}"><B>{_font(f" {text} ", ink, 11)}</B></TD>'
+
+
+def _head(card: Card, ink: str) -> str:
+    colour = BACKWARD if card.kind == "scope" and card.level % 2 else ink
     name = f"<B>{_font(card.name, colour, 11)}</B> " if card.name else ""
-    return _cell(name + _font(card.shape, QUIET, 9, "Courier"))
+    text = name + _font(card.shape, QUIET, 9, "Courier")
+    return _cell(f"<S>{text}</S>" if card.change == "removed" else text)
 
 
 def _line(line: Line, colour: str, prefix: str) -> str:
@@ -165,21 +193,33 @@ def _font(text: str, colour: str, size: int, face: str = "Helvetica") -> str:
     return "".join(f"{opened}{escape(part)}</FONT>" for part in parts)
 
 
-def _write_edge(dot: graphviz.Digraph, edge: Edge, cards: list[Card], ranks: int) -> None:
+def _write_edge(
+    dot: graphviz.Digraph, edge: Edge, cards: list[Card], ranks: int, changed: dict[str, str]
+) -> None:
     """Write one edge; inside a gradient it is written backwards, so that it points up."""
     source, target = f"n{edge.source}", f"n{edge.target}"
     length = {"minlen": str(ranks)} if ranks > 1 else {}
     if edge.saved:
-        dot.edge(
-            source, target, style="dashed", color=SAVED, penwidth="0.9", arrowsize="0.5",
-            constraint="false", weight="0",
-        )  # fmt: skip
+        look = {"style": "dashed", "color": SAVED, "penwidth": "0.9", "arrowsize": "0.5"} | changed
+        dot.edge(source, target, constraint="false", weight="0", **look)
     elif cards[edge.target].level % 2:
         mark = {"taillabel": edge.mark} if edge.mark else {}
-        dot.edge(target, source, dir="back", color=BACKWARD, **mark, **length)
+        dot.edge(target, source, dir="back", **{"color": BACKWARD} | changed, **mark, **length)
     else:
         mark = {"headlabel": edge.mark} if edge.mark else {}
-        dot.edge(source, target, color=FORWARD, **mark, **length)
+        dot.edge(source, target, **{"color": FORWARD} | changed, **mark, **length)
+
+
+def _compared(comparison: Comparison) -> str:
+    """Write which graphs are compared, and below it what each sign means."""
+    title = f"<B>{_font(comparison.title, INK, 12)}</B>" if comparison.title else ""
+    told = [
+        _font(f"{text}   ", CHANGES[change][2], 11)
+        for change, text in counted(comparison.counts, SIGNS).items()
+    ]
+    cells = [part for part in (title, "".join(told)) if part]
+    rows = "".join(f"<TR>{_cell(cell)}</TR>" for cell in cells)
+    return f'<<TABLE BORDER="0" CELLPADDING="2">{rows}</TABLE>>'
 
 
 def _ranks(diagram: Diagram) -> dict[Edge, int]:

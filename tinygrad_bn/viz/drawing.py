@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, TypeAlias, TypedDict, Unpack, cast
 
 import graphviz
 
-from tinygrad_bn.errors import DTypeError, ShapeError
+from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
+from tinygrad_bn.viz.difference import Difference
 from tinygrad_bn.viz.dot import lower
 from tinygrad_bn.viz.embedding import Drawing
 from tinygrad_bn.viz.engines import RenderError, missing, picture
 from tinygrad_bn.viz.mermaid import mermaid
 from tinygrad_bn.viz.model import Diagram
 from tinygrad_bn.viz.reading import Collapse, diagram, nesting
-from tinygrad_bn.viz.subject import Backward, Subject, subject_of
+from tinygrad_bn.viz.subject import Backward, subject_of
 from tinygrad_bn.viz.text import listing
 
 MAX_NODES = 400
@@ -28,6 +30,9 @@ _READINGS = ("mmd", "txt")
 """Formats that are written from the diagram, and not from its DOT text."""
 
 _SUFFIXES = ".svg, .png, .pdf, .gv, .dot, .mmd or .txt"
+
+Draw: TypeAlias = Callable[[int | None], Diagram]
+"""Lays out what was given at a depth."""
 
 
 class Reading(TypedDict, total=False):
@@ -58,9 +63,10 @@ def graph(
 ) -> Drawing:
     """Draw the graph that computed something, as DOT text; no layout engine is needed.
 
-    ``obj``: a tensor, a trace, or a container of tensors. ``depth``: scopes nested deeper than
-    this become one card each (0: every outermost scope is one; None: nothing is collapsed);
-    ``collapse``: so do those for which it holds, as ``lambda scope: scope.name == "softmax"``.
+    ``obj``: a tensor, a trace, a container of tensors, or the difference of two (``viz.diff``),
+    which shows no gradients. ``depth``: scopes nested deeper than this become one card each (0:
+    every outermost scope is one; None: nothing is collapsed); ``collapse``: so do those for which
+    it holds, as ``lambda scope: scope.name == "softmax"``.
     ``backward``: how to show the gradient of a result of one element. "annotate": in red on each
     card, where there is one; "rules": beside each card a card of its gradient, joined by the rules
     that were applied; "ops": beside the forward graph every operation of the gradient; "none": not
@@ -76,7 +82,12 @@ def graph(
     True
     """
     reading = Reading(depth=depth, collapse=collapse, backward=backward, values=values)
-    return lower(_drawn(obj, max_nodes, **reading), legend=legend)
+    drawn = _drawn(obj, max_nodes, **reading)
+    if legend and drawn.comparison is not None:
+        raise DTypeError(
+            "graph of a difference with legend=True: it always has its own.", "Leave it out."
+        )
+    return lower(drawn, legend=legend)
 
 
 def render(
@@ -148,6 +159,19 @@ def _bare(form: str, options: Options) -> Reading:
     return cast("Reading", options)
 
 
+def _reading(obj: Any, backward: Backward, collapse: Collapse | None, *, values: bool) -> Draw:
+    """Find out what is drawn, and how it is read at a depth."""
+    if not isinstance(obj, Difference):
+        subject = subject_of(obj, backward)
+        return lambda depth: diagram(subject, depth=depth, collapse=collapse, values=values)
+    if backward != "annotate":
+        raise GradientError(
+            f"graph of a difference with backward={backward!r}: it compares what was recorded.",
+            "Compare the gradients themselves: diff(trace(grad(f), x), trace(grad(g), x)).",
+        )
+    return lambda depth: obj.diagram(depth=depth, collapse=collapse, values=values)
+
+
 def _drawn(
     obj: Any,
     max_nodes: int,
@@ -165,10 +189,10 @@ def _drawn(
             f"graph with collapse={collapse!r}, which is no function of a scope.",
             'Pass one, such as lambda scope: scope.name == "softmax".',
         )
-    subject = subject_of(obj, backward)
-    drawn = diagram(subject, depth=depth, collapse=collapse, values=values)
+    read = _reading(obj, backward, collapse, values=values)
+    drawn = read(depth)
     if len(drawn.cards) > max_nodes:
-        raise _too_large(subject, drawn, depth, max_nodes)
+        raise _too_large(read, drawn, depth, max_nodes)
     return drawn
 
 
@@ -188,10 +212,10 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
-def _too_large(subject: Subject, drawn: Diagram, depth: int | None, max_nodes: int) -> RenderError:
+def _too_large(draw: Draw, drawn: Diagram, depth: int | None, max_nodes: int) -> RenderError:
     """Say how large a drawing would be, and the deepest level that fits."""
     levels = range(nesting(drawn) - 1, -1, -1)
-    counts = ((d, len(diagram(subject, depth=d).cards)) for d in levels)
+    counts = ((d, len(draw(d).cards)) for d in levels)
     fits = next(((d, count) for d, count in counts if count <= max_nodes), None)
     at = "" if depth is None else f" at depth={depth}"
     return RenderError(

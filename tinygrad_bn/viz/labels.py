@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -108,6 +108,28 @@ def _index_item(item: Any) -> str:
         start, stop, step = ("" if part is None else str(part) for part in item)
         return f"{start}:{stop}" + (f":{step}" if step else "")
     return {"array": "…", Ellipsis: "...", None: "new"}.get(item, str(item))
+
+
+_OUTCOMES = {
+    "added": "added",
+    "removed": "removed",
+    "changed": "changed",
+    "affected": "downstream",
+    "": "the same",
+}
+
+
+def counted(counts: Mapping[str, int], signs: Mapping[str, str]) -> dict[str, str]:
+    """Say how many nodes of two graphs are what, with the signs that mean it.
+
+    >>> counted({"added": 2, "": 5}, {"added": "+"})
+    {'added': '+ 2 added', '': '5 the same'}
+    """
+    return {
+        change: f"{signs.get(change, '')} {counts[change]} {word}".strip()
+        for change, word in _OUTCOMES.items()
+        if counts.get(change)
+    }
 
 
 def summary(values: npt.NDArray[Any]) -> Line:

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from tinygrad_bn.graph.tensor import Tensor
 
+SIGNS = {"added": "+", "removed": "−", "changed": "~", "affected": "↓"}
+"""What became of a card in the diagram of a difference, by its sign."""
+
 
 class Line(NamedTuple):
     """What a card says of an array; ``alarm`` marks NaN and infinities."""
@@ -27,7 +30,9 @@ class Card:
     or seed. ``level``: 0 in the forward graph, 1 in its gradient, 2 in the gradient of that.
     ``badge``: what it does; ``call``: the same as text, with operands. ``note``: what a collapsed
     scope holds, or how many contributions a gradient sums; ``holds``: the names of what is inside
-    a collapsed scope and has a gradient.
+    a collapsed scope and has a gradient. In the diagram of a difference, ``change``: added,
+    removed, changed, or affected (the same operation on changed operands); ``changes``: what
+    changed.
     """
 
     number: int
@@ -44,13 +49,16 @@ class Card:
     result: bool = False
     value: Line | None = None
     gradient: Line | None = None
+    change: str = ""
+    changes: tuple[str, ...] = ()
 
 
 class Edge(NamedTuple):
     """From the card of an operand to the card that uses it.
 
     ``operand``: its position; ``mark``: a letter where the order matters; ``saved``: a value of
-    the forward graph used in its gradient; ``flows``: whether a gradient passes back along it.
+    the forward graph used in its gradient; ``flows``: whether a gradient passes back along it;
+    ``change``: added or removed, in a difference.
     """
 
     source: int
@@ -59,6 +67,7 @@ class Edge(NamedTuple):
     mark: str = ""
     saved: bool = False
     flows: bool = False
+    change: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,12 +86,20 @@ def shared(one: Sequence[Cluster], other: Sequence[Cluster]) -> int:
     return next((i for i, (a, b) in enumerate(pairs) if a is not b), min(len(one), len(other)))
 
 
+class Comparison(NamedTuple):
+    """What a diagram compares: the names of two graphs, and how many nodes are what."""
+
+    title: str
+    counts: dict[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Diagram:
     """Everything that is drawn.
 
     ``beside`` pairs a forward card with a card of its gradient; ``tensors`` has those that each
-    card stands for, in recording order: one, or all that a collapsed scope holds.
+    card stands for, in recording order: one, or all that a collapsed scope holds. ``comparison``:
+    for a difference of two graphs, whose union is then drawn.
     """
 
     cards: list[Card]
@@ -90,13 +107,14 @@ class Diagram:
     root: Cluster
     beside: list[tuple[int, int]]
     tensors: list[list[Tensor]]
+    comparison: Comparison | None = None
 
     def walk(self, level: int | None = None) -> Iterator[Cluster | int | None]:
         """Visit clusters and cards in order, all or of one level; None closes a cluster.
 
         No recursion: scopes may nest as deeply as they like.
         """
-        stack = [iter([m for m in self.root.members if level in (None, self._level(m))])]
+        stack = [iter([m for m in self.root.members if level is None or self._level(m) == level])]
         while stack:
             member = next(stack[-1], None)
             if member is None:

@@ -32,7 +32,9 @@ Place: TypeAlias = Tensor | tuple[Scope, int]
 _UNARY = {"−": "−x", "²": "x²"}
 """Symbols that say nothing without their operand."""
 
-_COMMUTING = ("+", "×")
+COMMUTING = ("+", "×")
+"""Symbols of operations whose operands may stand in either order."""
+
 _SILENT = ("keepdims", "shape")
 """Parameters that the shape on the card shows already."""
 
@@ -53,7 +55,7 @@ def diagram(
 
     Scopes deeper than ``depth``, and those for which ``collapse`` holds, are one card each.
     """
-    reader = _Reader(subject, depth, collapse, values=values)
+    reader = Reader(subject, depth, collapse, values=values)
     drawn = reader.read()
     return mirrored(drawn, reader.saved()) if subject.backward == "rules" else drawn
 
@@ -63,11 +65,19 @@ def nesting(drawn: Diagram) -> int:
     return max((len(frames) for frames in drawn.frames().values()), default=0)
 
 
-class _Reader:
-    """One reading: every table is filled in one pass over the nodes in recording order."""
+class Reader:
+    """One reading: every table is filled in one pass over the nodes in recording order.
+
+    ``place`` says on which card each tensor is drawn, ``number`` how the cards are numbered.
+    """
 
     def __init__(
-        self, subject: Subject, depth: int | None, collapse: Collapse | None, *, values: bool
+        self,
+        subject: Subject,
+        depth: int | None = None,
+        collapse: Collapse | None = None,
+        *,
+        values: bool = False,
     ) -> None:
         self.subject, self.depth, self.collapse, self.values = subject, depth, collapse, values
         self.collapsed: dict[Scope, bool] = {}
@@ -398,7 +408,7 @@ def _parameters(node: Tensor) -> list[str]:
 def _marks(node: Tensor) -> Sequence[str]:
     """Letter the operands where their order matters and there are several."""
     several = sum(isinstance(x, Tensor) and not _tiny(x) for x in node.inputs) > 1
-    if not several or node.op.symbol in _COMMUTING or len(set(map(id, node.inputs))) == 1:
+    if not several or node.op.symbol in COMMUTING or len(set(map(id, node.inputs))) == 1:
         return [""] * len(node.inputs)
     return [_LETTERS[i] if i < len(_LETTERS) else str(i) for i in range(len(node.inputs))]
 

@@ -33,6 +33,16 @@ TINTS = (("#f3f6fa", "#e9eef6", "#dfe7f1"), ("#fdf4f2", "#fae9e6", "#f6ded9"))
 FRAMES = ("#b3c0d1", "#e0b4ae")
 
 
+CHANGES = {
+    "added": ("#eaf7ee", "#28804a", "#28804a", INK),
+    "removed": ("#faf4f4", "#b5837f", "#9c5c57", "#8a6a68"),
+    "changed": ("#fff7e0", "#b7791f", "#9a6200", INK),
+    "affected": ("#ffffff", "#d3c29a", "#857a60", QUIET),
+    "": ("#ffffff", "#d5dbe1", "#7c8792", QUIET),
+}
+"""Fill, border, badge and text of cards in a difference, where colour means nothing else."""
+
+
 def colours(card: Card) -> tuple[str, str, str]:
     """Return fill, border and badge of a card."""
     if card.kind in LEAVES:
