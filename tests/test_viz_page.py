@@ -379,6 +379,15 @@ def test_the_rule_of_an_operation_with_any_number_of_operands_is_found():
     assert text.names[:2] == ("g", "out")
 
 
+def test_a_rule_comes_with_the_helpers_of_its_file():
+    text = rule_text(table["logaddexp"].rules[0])
+    first, second = text.code.split("\n\n")[:2]
+    assert first == "lambda xp, g, out, x, y: _share_of_exp(xp, g, x, y)"
+    assert second.startswith("def _share_of_exp(xp, g, x, y):")
+    assert "unbroadcast" in rule_text(table["subtract"].rules[1]).code
+    assert "def" not in rule_text(table["subtract"].rules[1]).code
+
+
 def test_a_rule_typed_at_a_prompt_has_no_text():
     rule = eval("lambda xp, g, out, x: g")  # noqa: S307  (our own text)
     assert rule_text(rule).code == "rule without source text"

@@ -15,7 +15,7 @@ _BEFORE = 3
 
 
 class RuleText(NamedTuple):
-    """A rule as code; the names of its parameters from ``g`` on; those that its body uses."""
+    """A rule as code, with the helpers of its file; its parameters from ``g`` on; what it uses."""
 
     code: str
     names: tuple[str, ...]
@@ -39,7 +39,16 @@ def rule_text(rule: Any) -> RuleText:
     arguments += [found.args.vararg.arg] if found.args.vararg else []
     body = [found.body] if isinstance(found, ast.Lambda) else found.body
     used = {n.id for part in body for n in ast.walk(part) if isinstance(n, ast.Name)}
-    return RuleText(_code(found), tuple(arguments[position + 1 :]), frozenset(used))
+    code = "\n\n".join([_code(found), *map(_code, _helpers(rule, used))])
+    return RuleText(code, tuple(arguments[position + 1 :]), frozenset(used))
+
+
+def _helpers(rule: Any, used: set[str]) -> list[_Function]:
+    """Find the functions of the rule's own file that it calls."""
+    scope = getattr(inspect.unwrap(rule), "__globals__", {})
+    called = [scope.get(name) for name in sorted(used)]
+    own = [f for f in called if inspect.isfunction(f) and f.__module__ == scope.get("__name__")]
+    return [found for found in map(_definition, own) if found is not None]
 
 
 def _code(found: _Function) -> str:
