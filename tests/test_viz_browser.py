@@ -493,6 +493,24 @@ def test_the_page_works_in_a_sandboxed_frame(browser, files, tmp_path):
     assert wrong == []
 
 
+# the browser itself --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", "Failed"), ("", "Skipped")])
+def test_a_missing_browser_fails_in_ci_and_skips_elsewhere(ci, outcome, monkeypatch):
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv(SETTING, raising=False)
+    with pytest.raises(BaseException, match="apt-get install chromium") as caught:
+        found_browser()
+    assert type(caught.value).__name__ == outcome
+
+
+def test_the_browser_that_is_named_comes_first(monkeypatch):
+    monkeypatch.setenv(SETTING, "/opt/browser")
+    assert found_browser() == "/opt/browser"
+
+
 # the picture of the page in the docs --------------------------------------------------------------
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -342,13 +342,17 @@ def test_the_steps_of_a_forward_pass_come_in_the_order_of_recording():
 
 
 def test_a_graph_of_which_a_parameter_was_assigned_since_is_still_explored():
-    weight = Variable([1.0, 2.0], requires_grad=True, name="w")
+    weight = Variable([1.0, 3.0], requires_grad=True, name="w")
     loss = tg.sum(weight * weight)
     weight.assign([5.0, 5.0])
     data = data_of(loss)
-    assert not any(face.get("image") for face in data["faces"])
     last = data["steps"][-1]["parts"][-1]
-    assert data["arrays"][last["total"]]["cells"] == [2.0, 4.0]
+    assert data["arrays"][last["total"]]["cells"] == [2.0, 6.0]
+    assert data["arrays"][data["tensors"][0]["value"]]["cells"] == [1.0, 3.0]
+    told = {face["name"]: face["value"] for face in data["faces"] if "name" in face}
+    assert told["w"] == "mean 2, std 1"
+    assert told["∂w"] == "mean 4, std 2"
+    assert [read["as"] for read in last["reads"]] == ["x"]
 
 
 # rules as text ------------------------------------------------------------------------------

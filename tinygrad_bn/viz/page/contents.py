@@ -10,11 +10,12 @@ from pathlib import PurePath
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinygrad_bn.graph.state import Scope
 from tinygrad_bn.graph.sweep import ancestors
 from tinygrad_bn.graph.tensor import Tensor
-from tinygrad_bn.viz.labels import clean, constant, shape_text
+from tinygrad_bn.viz.labels import clean, constant, shape_text, summary
 from tinygrad_bn.viz.model import Card, Diagram
 from tinygrad_bn.viz.page.arrays import Arrays
 from tinygrad_bn.viz.page.layout import Frame, Point, layout_of
@@ -49,6 +50,7 @@ class Contents:
         self._cards: dict[Tensor, Card] = {}
         self._faces: dict[str, int] = {}
         self._saved = _saved(views)
+        self._used = _used(views)
 
     def read(self, title: str) -> Json:
         """Put everything together."""
@@ -94,7 +96,7 @@ class Contents:
             "kind": card.kind,
             "level": card.level,
             "scope": [clean(s.name) for s in scope.path] if scope is not None else [],
-            "value": self.arrays.add(tensor.data),
+            "value": self.arrays.add(self._used.get(tensor, tensor.data)),
         }
         if gradient is not None:
             told["gradient"] = self.arrays.add(gradient.data)
@@ -258,7 +260,9 @@ class Contents:
             "image": view.mirror and card.level > 0,
         }
         if card.value is not None:
-            told["value"], told["alarm"] = card.value
+            now = card.kind != "parameter" or self._used.get(tensors[0]) is None
+            line = card.value if now else summary(self._used[tensors[0]])
+            told["value"], told["alarm"] = line
         if card.kind == "scope":
             told["opens"] = opens[card.number]
             told["members"] = [self._tensors[t] for t in tensors if t in self._tensors]
@@ -276,6 +280,16 @@ class Contents:
 
     def _listed(self, face: Json) -> int:
         return self._faces.setdefault(json.dumps(face), len(self._faces))
+
+
+def _used(views: Views) -> dict[Tensor, NDArray[Any]]:
+    """Collect the values with which the graph was computed of what was assigned since."""
+    found: dict[Tensor, NDArray[Any]] = {}
+    for node in views.subject.nodes():
+        for operand, value in zip(node.inputs, node.values, strict=True):
+            if isinstance(operand, Tensor) and operand._data is not value:
+                found.setdefault(operand, np.asarray(value))
+    return found
 
 
 def _leaving(view: View) -> dict[int, Tensor]:
@@ -311,7 +325,8 @@ def _saved(views: Views) -> dict[Tensor, set[Tensor]]:
 
     Where the sweep was not recorded, nothing is known of any operation.
     """
-    recorded = ancestors(views.subject.gradients.values()) if views.mirror else []
+    known = views.subject.backward == "rules"
+    recorded = ancestors(views.subject.gradients.values()) if known else []
     found: dict[Tensor, set[Tensor]] = {}
     for node in recorded:
         if node.adjoint_of is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +11,7 @@ from tinygrad_bn.errors import GradientError
 from tinygrad_bn.graph.state import Scope
 from tinygrad_bn.viz.drawing import MAX_NODES
 from tinygrad_bn.viz.engines import RenderError
+from tinygrad_bn.viz.mirror import mirrored
 from tinygrad_bn.viz.model import Cluster, Diagram
 from tinygrad_bn.viz.reading import diagram, nesting
 from tinygrad_bn.viz.subject import Subject, subject_of
@@ -70,11 +71,6 @@ class Views:
         fitting = (i for i, view in enumerate(self.shown) if view.fits)
         return self.small[-1] if self.small else next(fitting)
 
-    @property
-    def mirror(self) -> bool:
-        """Whether the gradient stands beside the graph."""
-        return self.subject.backward == "rules"
-
 
 def views_of(obj: Any) -> Views:
     """Choose the views of something that holds a graph.
@@ -83,19 +79,42 @@ def views_of(obj: Any) -> Views:
     """
     bare = subject_of(obj, "none")
     _refuse_large(bare)
-    subject = _subject(obj, bare)
-    mirror = subject.backward == "rules"
-    full = diagram(subject, values=True)
-    depths = range(min(nesting(full), _LEVELS))
-    drawn = [*(diagram(subject, depth=d, values=True) for d in depths), full]
+    mirror = _has_mirror(bare)
+    subject = _subject(obj) if mirror else subject_of(obj, "annotate")
+    read = functools.partial(_read, subject, mirror=mirror)
+    full = read()
+    drawn = [*(read(depth=d) for d in range(min(nesting(full), _LEVELS))), full]
     levels = [
         View("level", _label(depth, found, full), found, mirror, _collapsed(found))
         for depth, found in enumerate(drawn)
     ]
     small = [i for i, view in enumerate(levels) if len(view.drawn.cards) <= OPENING]
-    recorded = [_operations(obj)] if mirror and levels[-1].fits else []
+    recorded = [_operations(obj)] if subject.backward == "rules" and levels[-1].fits else []
     shown = [*levels, *(view for view in recorded if view.fits), *_focused(levels)]
     return Views(subject, forward_of(full)[0] if mirror else full, shown, small)
+
+
+def _has_mirror(bare: Subject) -> bool:
+    """Whether the gradient can stand beside the graph: of one element, and of a forward graph."""
+    single = len(bare.results) == 1 and bare.results[0].size == 1 and bare.results[0].requires_grad
+    return single and not any(node.adjoint_of is not None for node in bare.nodes())
+
+
+def _subject(obj: Any) -> Subject:
+    """Take the gradient as recorded, which tells what its rules read.
+
+    Where an operand was assigned since, it has its numbers and cannot be recorded.
+    """
+    try:
+        return subject_of(obj, "rules")
+    except GradientError:
+        return subject_of(obj, "annotate")
+
+
+def _read(subject: Subject, *, mirror: bool, depth: int | None = None) -> Diagram:
+    """Read a diagram; the mirror image of a gradient that is not recorded has no saved values."""
+    drawn = diagram(subject, depth=depth, values=True)
+    return mirrored(drawn, []) if mirror and subject.backward == "annotate" else drawn
 
 
 def _refuse_large(bare: Subject) -> None:
@@ -108,18 +127,6 @@ def _refuse_large(bare: Subject) -> None:
             'Open scopes (with tinygrad_bn.scope("name"):) around its parts, or list all with '
             'render and the suffix ".txt".',
         )
-
-
-def _subject(obj: Any, bare: Subject) -> Subject:
-    """Take the gradient by its rules where a forward graph has one.
-
-    Not where an operand was assigned since: its gradient has its numbers, but no recording.
-    """
-    single = len(bare.results) == 1 and bare.results[0].size == 1 and bare.results[0].requires_grad
-    if single and not any(node.adjoint_of is not None for node in bare.nodes()):
-        with contextlib.suppress(GradientError):
-            return subject_of(obj, "rules")
-    return subject_of(obj, "annotate")
 
 
 def _label(depth: int, drawn: Diagram, full: Diagram) -> str:
