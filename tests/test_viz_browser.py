@@ -531,7 +531,7 @@ def test_the_docs_show_the_page_as_it_is(browser, tmp_path, monkeypatch):
         if "viz.explore" in example.parsed:
             break
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
-    page.goto((tmp_path / "batch-norm.html").as_uri() + "#step=40")
+    page.goto((tmp_path / "batch-norm.html").as_uri() + "#step=26")
     expect(page.locator("#panel h2")).to_contain_text("back through")
     if os.environ.get("TINYGRAD_BN_REWRITE_GOLDEN"):
         page.wait_for_timeout(500)

@@ -363,6 +363,8 @@ def test_rules_on_one_line_are_told_apart():
     assert codes == ["lambda xp, g, out, x, y: g * y", "lambda xp, g, out, x, y: g * x"]
     assert rule_text(table["multiply"].rules[0]).names == ("g", "out", "x", "y")
     assert rule_text(table["multiply"].rules[0]).used == {"g", "y"}
+    called = rule_text(table["logaddexp"].rules[0]).code
+    assert called.startswith("lambda xp, g, out, x, y: _share_of_exp(xp, g, x, y)\n\ndef _share_of")
 
 
 def test_every_rule_of_the_table_has_its_text():

@@ -12,6 +12,7 @@ from tinygrad_bn.viz.hashing import Recorded, roles
 from tinygrad_bn.viz.labels import clean
 from tinygrad_bn.viz.matching import matched
 from tinygrad_bn.viz.model import Comparison, Diagram
+from tinygrad_bn.viz.ordering import merged
 from tinygrad_bn.viz.reading import Collapse, Reader
 from tinygrad_bn.viz.subject import Subject, subject_of
 from tinygrad_bn.viz.telling import Mark, marks
@@ -44,7 +45,7 @@ class Difference:
             Recorded(subject, named)
             for subject, named in zip((old, new), roles(old.inputs, new.inputs), strict=True)
         )
-        self._marks: list[Mark] = marks(a, b, matched(a, b))
+        self._marks: list[Mark] = marks(a, b, merged(a, b, matched(a, b)))
         self.added: list[Tensor] = []
         self.removed: list[Tensor] = []
         self.changed: list[Change] = []

@@ -7,17 +7,13 @@ surest first. Every pair is looked at once for each degree of sureness, so the t
 
 from __future__ import annotations
 
-import heapq
-from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import pairwise, product
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from tinygrad_bn.viz.hashing import Recorded
-
-Entry: TypeAlias = tuple[int | None, int | None]
-"""A node of the union: its number in the old graph and in the new one."""
+from tinygrad_bn.viz.ordering import untangled
 
 
 class _Tier(NamedTuple):
@@ -39,11 +35,19 @@ _ANY = (*_SURE, _Tier("own", unique=False), _Tier("loose", unique=False))
 _NEXT = {tier: after for chain in (_EQUAL, _ANY) for tier, after in pairwise(chain)}
 
 
-def matched(a: Recorded, b: Recorded) -> list[Entry]:
-    """Match two graphs: every node once, operands before users, the removed before the added."""
-    matching = _Matching(a, b)
+def matched(a: Recorded, b: Recorded) -> dict[int, int]:
+    """Match two graphs: the number in the new one, by that in the old one.
+
+    Pairs are looked for from the same side, whichever graph is called the old one: so the
+    difference of ``b`` and ``a`` is that of ``a`` and ``b`` the other way round.
+    """
+    turned = (len(b.keys), b.keys) < (len(a.keys), a.keys)
+    one, other = (b, a) if turned else (a, b)
+    matching = _Matching(one, other)
     matching.run()
-    return matching.entries()
+    pairs = {i: j for i, j in enumerate(matching.partner) if j is not None}
+    pairs = untangled(one, other, pairs)
+    return {j: i for i, j in pairs.items()} if turned else pairs
 
 
 class _Matching:
@@ -165,16 +169,19 @@ class _Matching:
     def _around(
         self, side: Recorded, free: list[bool], i: int, tier: _Tier
     ) -> dict[tuple[str, int, Hashable], dict[int, None]]:
-        """Collect the open users and operands of a node by place and by what they do."""
+        """Collect the open users and operands of a node by place and by what they do.
+
+        Where order does not matter any place will do, but the same place is surer.
+        """
         labels: Sequence[Hashable] = getattr(side, tier.labels)
         found: dict[tuple[str, int, Hashable], dict[int, None]] = defaultdict(dict)
         for position, user in side.users[i]:
             if free[user]:
-                place = -1 if side.commutes[user] else position
+                place = -1 if side.commutes[user] and not tier.unique else position
                 found["user", place, labels[user]][user] = None
         for position, operand in enumerate(side.operands[i]):
             if isinstance(operand, int) and free[operand]:
-                place = -1 if side.commutes[i] else position
+                place = -1 if side.commutes[i] and not tier.unique else position
                 found["operand", place, labels[operand]][operand] = None
         return found
 
@@ -239,64 +246,6 @@ class _Matching:
             if key is not None and candidates:
                 self._try(candidates.popleft(), j)
 
-    # order -------------------------------------------------------------------------------------
-
-    def entries(self) -> list[Entry]:
-        """Merge both graphs into one order; pairs that would close a cycle are taken apart.
-
-        A cycle needs two pairs that stand in one order here and in the other there. What remains
-        of those that are stuck, the longest run in one order, cannot close any.
-        """
-        order, stuck = self._sorted()
-        if stuck:
-            crossing = [(i, j) for i, j in stuck if i is not None and j is not None]
-            crossing = [(i, j) for i, j in crossing if self.a.keys[i] != self.b.keys[j]]
-            kept = set(_increasing(sorted(crossing)))
-            for i, j in crossing:
-                if (i, j) not in kept:
-                    self.partner[i] = self.inverse[j] = None
-            order, _ = self._sorted()
-        return order
-
-    def _sorted(self) -> tuple[list[Entry], list[Entry]]:
-        """Sort the union topologically; returns what was sorted, and what is stuck in cycles."""
-        entries = self._merged()
-        place_a = {i: n for n, (i, _) in enumerate(entries) if i is not None}
-        place_b = {j: n for n, (_, j) in enumerate(entries) if j is not None}
-        later: list[list[int]] = [[] for _ in entries]
-        needs = [0] * len(entries)
-        for side, place in ((self.a, place_a), (self.b, place_b)):
-            for node, users in enumerate(side.users):
-                for _, user in users:
-                    later[place[node]].append(place[user])
-                    needs[place[user]] += 1
-        ready = [n for n, count in enumerate(needs) if not count]
-        order = []
-        while ready:
-            n = heapq.heappop(ready)
-            order.append(n)
-            for user in later[n]:
-                needs[user] -= 1
-                if not needs[user]:
-                    heapq.heappush(ready, user)
-        done = set(order)
-        stuck = [entry for n, entry in enumerate(entries) if n not in done]
-        return [entries[n] for n in order], stuck
-
-    def _merged(self) -> list[Entry]:
-        """List the new graph; what was removed stands after what stood before it."""
-        after: dict[int, list[int]] = defaultdict(list)
-        last = -1
-        for i, j in enumerate(self.partner):
-            if j is None:
-                after[last].append(i)
-            else:
-                last = j
-        entries: list[Entry] = [(i, None) for i in after[-1]]
-        for j, partner in enumerate(self.inverse):
-            entries += [(partner, j), *((gone, None) for gone in after[j])]
-        return entries
-
 
 def _named(side: Recorded, i: int) -> Hashable:
     """Return what a node is known by, if it has a name."""
@@ -310,20 +259,3 @@ def _made(side: Recorded, i: int) -> bool:
 
 def _tensors(side: Recorded, i: int) -> list[int]:
     return [x for x in side.operands[i] if isinstance(x, int)]
-
-
-def _increasing(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the longest run of pairs (sorted by the first) in which the second increases too."""
-    ends: list[int] = []
-    places: list[int] = []
-    before: list[int] = []
-    for n, (_, j) in enumerate(pairs):
-        place = bisect_left(ends, j)
-        before.append(places[place - 1] if place else -1)
-        ends[place : place + 1], places[place : place + 1] = [j], [n]
-    run: list[tuple[int, int]] = []
-    n = places[-1] if places else -1
-    while n >= 0:
-        run.append(pairs[n])
-        n = before[n]
-    return run[::-1]

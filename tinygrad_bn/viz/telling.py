@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.viz.hashing import Operand, Recorded, parameters
 from tinygrad_bn.viz.labels import clean, constant, index_text, plain, shape_text
-from tinygrad_bn.viz.matching import Entry
+from tinygrad_bn.viz.ordering import Entry
 
 _LETTERS = "abcdefgh"
 _MANY = 4

@@ -6,6 +6,7 @@ import ast
 import functools
 import inspect
 import linecache
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 _Function: TypeAlias = ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef
@@ -15,7 +16,7 @@ _BEFORE = 3
 
 
 class RuleText(NamedTuple):
-    """A rule as code, with the helpers of its file; its parameters from ``g`` on; what it uses."""
+    """A rule as code, with what it calls; its parameters from ``g`` on; those that it uses."""
 
     code: str
     names: tuple[str, ...]
@@ -39,16 +40,20 @@ def rule_text(rule: Any) -> RuleText:
     arguments += [found.args.vararg.arg] if found.args.vararg else []
     body = [found.body] if isinstance(found, ast.Lambda) else found.body
     used = {n.id for part in body for n in ast.walk(part) if isinstance(n, ast.Name)}
-    code = "\n\n".join([_code(found), *map(_code, _helpers(rule, used))])
+    called = [_code(helper) for helper in _helpers(rule, used)]
+    code = "\n\n".join([_code(found), *called])
     return RuleText(code, tuple(arguments[position + 1 :]), frozenset(used))
 
 
-def _helpers(rule: Any, used: set[str]) -> list[_Function]:
-    """Find the functions of the rule's own file that it calls."""
-    scope = getattr(inspect.unwrap(rule), "__globals__", {})
-    called = [scope.get(name) for name in sorted(used)]
-    own = [f for f in called if inspect.isfunction(f) and f.__module__ == scope.get("__name__")]
-    return [found for found in map(_definition, own) if found is not None]
+def _helpers(rule: Any, used: Iterable[str]) -> Iterator[_Function]:
+    """Find the functions of its own module that a rule calls, without which it says little."""
+    function = inspect.unwrap(getattr(rule, "__func__", rule))
+    for name in sorted(used):
+        helper = function.__globals__.get(name)
+        if inspect.isfunction(helper) and helper.__module__ == function.__module__:
+            found = _definition(helper)
+            if found is not None:
+                yield found
 
 
 def _code(found: _Function) -> str:
