@@ -261,3 +261,12 @@ def test_deep_and_long_graphs_are_read_without_recursion(tmp_path):
         _, y = chain(100_000)
     path = viz.render(y, tmp_path / "b.mmd", depth=0, values=False, backward="none")
     assert Read(path.read_text(encoding="utf-8")).nodes["n1"][1] == "chain (scalar)\n100000 ops → y"
+
+
+def test_a_difference_tells_in_words_what_became_of_a_card(tmp_path):
+    z = np.ones((2, 3))
+    between = viz.diff(tg.trace(tg.softmax, z), tg.trace(tg.log_softmax, z))
+    text = viz.render(between, tmp_path / "diff.mmd", values=False).read_text(encoding="utf-8")
+    assert '"− removed#58;#8203; ÷ (2×3)"' in text
+    assert '"#43; added#58;#8203; log (2×1)"' in text
+    assert "class n9,n10 added" in text

@@ -124,7 +124,7 @@ def _compute(
                 continue
             value = values[i]
             if piece.shape != value.shape or piece.dtype is not value.dtype:
-                piece = _fit(arrays, node, i, piece)
+                piece = fitted(arrays, node, i, piece)
             if parent in pending:
                 pending[parent] = pending[parent] + piece
             else:
@@ -158,7 +158,7 @@ def _record(
                 if piece is None:
                     continue
                 if piece.shape != parent.shape or piece.dtype != parent.dtype:
-                    piece = _fit(tensors, node, i, piece)
+                    piece = fitted(tensors, node, i, piece)
                 pending[parent] = pending[parent] + piece if parent in pending else piece
 
 
@@ -173,7 +173,7 @@ def _refuse_stale(node: Tensor) -> None:
             )
 
 
-def _fit(xp: Any, node: Tensor, i: int, piece: Array) -> Array:
+def fitted(xp: Any, node: Tensor, i: int, piece: Array) -> Array:
     """Give a cotangent its operand's shape (summing what was broadcast) and dtype."""
     shape, dtype = node.values[i].shape, node.values[i].dtype
     if piece.shape != shape:

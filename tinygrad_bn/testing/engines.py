@@ -89,7 +89,7 @@ class Walk:
         value = node.values[i]
         if piece.shape == value.shape and piece.dtype == value.dtype:
             return piece
-        return sweeping._fit(self.xp, node, i, piece)
+        return sweeping.fitted(self.xp, node, i, piece)
 
     def give(self, pending: Pending, parent: Tensor, piece: Any) -> None:
         """Add a piece to what has arrived at an operand."""

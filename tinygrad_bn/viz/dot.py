@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from html import escape
 
 import graphviz
@@ -11,7 +10,8 @@ import graphviz
 from tinygrad_bn.viz.embedding import Drawing
 from tinygrad_bn.viz.labels import counted
 from tinygrad_bn.viz.legend import Entry, legend as explained
-from tinygrad_bn.viz.model import SIGNS, Card, Cluster, Comparison, Diagram, Edge, Line, shared
+from tinygrad_bn.viz.model import SIGNS, Card, Cluster, Comparison, Diagram, Edge, Line
+from tinygrad_bn.viz.ranks import ranks_of
 from tinygrad_bn.viz.style import (
     BACKWARD,
     CHANGES,
@@ -63,7 +63,7 @@ def lower(diagram: Diagram, *, legend: bool = False) -> Drawing:
     if legend:
         dot.attr("graph", label=_legend(explained(diagram)), labelloc="b")
     _write_levels(dot, diagram)
-    ranks = _ranks(diagram)
+    ranks = ranks_of(diagram)
     for edge in diagram.edges:
         look = _EDGES[edge.change] if diagram.comparison is not None else {}
         _write_edge(dot, edge, diagram.cards, ranks.get(edge, 1), look)
@@ -220,30 +220,3 @@ def _compared(comparison: Comparison) -> str:
     cells = [part for part in (title, "".join(told)) if part]
     rows = "".join(f"<TR>{_cell(cell)}</TR>" for cell in cells)
     return f'<<TABLE BORDER="0" CELLPADDING="2">{rows}</TABLE>>'
-
-
-def _ranks(diagram: Diagram) -> dict[Edge, int]:
-    """Say how many ranks the edges between sibling clusters span.
-
-    All of the later cluster comes after the earlier one. Where ranks overlap, the engine puts
-    the clusters side by side, and a chain of layers runs off along the diagonal.
-    """
-    frames = diagram.frames()
-    heights = {n: [0] * (len(inside) + 1) for n, inside in frames.items()}
-    edges = sorted((e for e in diagram.edges if not e.saved), key=lambda e: e.target)
-    for edge in edges:
-        above, height = heights[edge.source], heights[edge.target]
-        for depth in range(shared(frames[edge.source], frames[edge.target]) + 1):
-            height[depth] = max(height[depth], above[depth] + 1)
-    extents: dict[Cluster, int] = defaultdict(int)
-    for number, inside in frames.items():
-        for cluster, height_inside in zip(inside, heights[number][1:], strict=True):
-            extents[cluster] = max(extents[cluster], height_inside)
-    ranks: dict[Edge, int] = {}
-    for edge in edges:
-        source, target = frames[edge.source], frames[edge.target]
-        common = shared(source, target)
-        if min(len(source), len(target)) > common:
-            below = extents[source[common]] - heights[edge.source][common + 1]
-            ranks[edge] = 1 + below + heights[edge.target][common + 1]
-    return ranks

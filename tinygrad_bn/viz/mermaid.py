@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from tinygrad_bn.viz.engines import RenderError
-from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge
+from tinygrad_bn.viz.model import SIGNS, Card, Cluster, Diagram, Edge
 from tinygrad_bn.viz.style import (
     BACKWARD,
+    CHANGES,
     FAMILIES,
     FORWARD,
     FRAMES,
@@ -85,7 +86,9 @@ def _node(card: Card) -> str:
     name = joint.join(part for part in (card.badge, card.name) if part)
     if card.level % 2 and "∂" not in name:
         name = f"∂ {name}"
-    told = [f"{name} ({card.shape})" if card.shape else name, card.note]
+    if card.change:
+        name = f"{SIGNS[card.change]} {card.change}: {name}"
+    told = [f"{name} ({card.shape})" if card.shape else name, *card.changes, card.note]
     told += [card.value.text] if card.value is not None else []
     told += [f"∂ {card.gradient.text}"] if card.gradient is not None else []
     opening, closing = _SHAPES.get(card.kind, ("(", ")"))
@@ -122,7 +125,8 @@ def _classes(diagram: Diagram) -> list[str]:
         members[_class(card)].append(card)
     lines = []
     for name, cards in members.items():
-        fill, border, _ = colours(cards[0])
+        changed = cards[0].change
+        fill, border = (CHANGES[changed] if changed else colours(cards[0]))[:2]
         style = f"fill:{fill},stroke:{border},color:{INK}{_DASHES * (cards[0].level % 2)}"
         lines += _class_of(map(_id, cards), name, style)
     return [*lines, *_marks(diagram.cards)]
@@ -142,7 +146,9 @@ def _alarmed(card: Card) -> bool:
 
 
 def _class(card: Card) -> str:
-    """Name what a card is coloured by: kind, side or family."""
+    """Name what a card is coloured by: what became of it, its kind, side or family."""
+    if card.change:
+        return card.change
     side = "gradient_" if card.level % 2 else ""
     if card.kind in LEAVES or card.kind == "scope":
         return side + card.kind

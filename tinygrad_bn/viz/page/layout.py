@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from tinygrad_bn.errors import OptionalDependencyError
-from tinygrad_bn.viz.dot import _ranks
 from tinygrad_bn.viz.engines import picture
 from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge
 from tinygrad_bn.viz.page.views import View, forward_of
+from tinygrad_bn.viz.ranks import ranks_of
 
 Point: TypeAlias = tuple[float, float]
 Box: TypeAlias = tuple[float, float, float, float]
@@ -140,7 +140,7 @@ def _title(cluster: Cluster) -> str:
 
 def _edges(drawn: Diagram, heaviest: int) -> Iterable[str]:
     """Write the edges but those of saved values; those of a gradient backwards: it flows up."""
-    ranks, straight = _ranks(drawn), _longest(drawn)
+    ranks, straight = ranks_of(drawn), _longest(drawn)
     for i, edge in enumerate(drawn.edges):
         if not edge.saved:
             ends, weight = _ends(edge, drawn.cards), heaviest if i in straight else 1

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_bn.graph.namespaces import arrays
-from tinygrad_bn.graph.sweep import _fit, scratch, seed, tracked
+from tinygrad_bn.graph.sweep import fitted, scratch, seed, tracked
 from tinygrad_bn.graph.tensor import Tensor
 
 _Array = npt.NDArray[Any]
@@ -77,7 +77,7 @@ def _sweep(root: Tensor) -> Iterator[Application]:
                 continue
             value = node.values[i]
             fits = raw.shape == value.shape and raw.dtype == value.dtype
-            piece = raw if fits else _fit(arrays, node, i, raw)
+            piece = raw if fits else fitted(arrays, node, i, raw)
             seen[operand] += 1
             totals[operand] = totals[operand] + piece if operand in totals else piece
             nth, total = seen[operand], totals[operand]
