@@ -50,7 +50,8 @@ def _logits(
 def shifted(z: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Return ``z`` minus its maximum (unshifted where that is infinite), and the maximum."""
     top = stop_gradient(max(z, axis=axes, keepdims=True))
-    return term("z − max", z - select(isfinite(top), top, 0.0)), top
+    level = term("max", select(isfinite(top), top, 0.0))
+    return term("z − max", z - level), top
 
 
 def _weights(

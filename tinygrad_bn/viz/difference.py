@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, NamedTuple
 
-from tinygrad_bn.errors import ShapeError
+from tinygrad_bn.errors import DTypeError, ShapeError
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.viz.hashing import Recorded, roles
@@ -18,6 +18,9 @@ from tinygrad_bn.viz.subject import Subject, subject_of
 from tinygrad_bn.viz.telling import Mark, marks
 from tinygrad_bn.viz.text import listing
 from tinygrad_bn.viz.union import union
+
+
+_TITLE = 80
 
 
 class Change(NamedTuple):
@@ -92,19 +95,21 @@ class Difference:
     __repr__ = __str__
 
 
-def diff(a: Any, b: Any) -> Difference:
+def diff(a: Any, b: Any, *, title: str | None = None) -> Difference:
     """Compare two recorded graphs: what the new one ``b`` has that the old one ``a`` has not.
 
     ``a``, ``b``: as for ``graph``, tensors, traces, or containers of tensors. Two nodes are the
     same where they compute the same: one operation with the same parameters, shape and dtype on
     the same operands (of + and × in either order), in whatever scope and under whatever name.
     Inputs of traces are the same by place (by name, where shapes differ), other leaves by name,
-    shape and dtype, those without a name by their users. Scalars are compared, values of arrays
-    are not: they are data. What is not the same is matched to what plays its part: from what is
+    shape and dtype: their values are data. Constants are compared, scalars and arrays without a
+    name. What is not the same is matched to what plays its part: from what is
     the same along the edges, and back from the results, to what does the same by itself, then to
     the same operation with other parameters, then to another operation in the same place.
 
-    Raises DTypeError where there is no tensor.
+    ``title``: what stands above, by default the names of both.
+
+    Raises DTypeError where there is no tensor, or none that an operation recorded.
 
     >>> import tinygrad_bn as tg
     >>> x = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="x")
@@ -115,9 +120,20 @@ def diff(a: Any, b: Any) -> Difference:
     + n3 multiply(n2, 2)  1 float64  -> result
     """
     old, new = subject_of(a, "none"), subject_of(b, "none")
+    for obj, subject in ((a, old), (b, new)):
+        _refuse_unrecorded(obj, subject)
     titles = [_title(obj, subject) for obj, subject in ((a, old), (b, new))]
-    title = titles[0] if titles[0] == titles[1] else " → ".join(t or "?" for t in titles)
-    return Difference(old, new, title)
+    both = titles[0] if titles[0] == titles[1] else " → ".join(t or "?" for t in titles)
+    return Difference(old, new, both if title is None else clean(title, _TITLE))
+
+
+def _refuse_unrecorded(obj: Any, subject: Subject) -> None:
+    """Refuse to call equal what nothing is known of."""
+    if not isinstance(obj, Trace) and all(result.op is None for result in subject.results):
+        raise DTypeError(
+            "diff of a tensor that no operation recorded.",
+            "Trace the function, tg.trace(f, x), or let x require a gradient.",
+        )
 
 
 def _title(obj: Any, subject: Subject) -> str:

@@ -119,7 +119,7 @@ def _cluster_style(cluster: Cluster) -> dict[str, str]:
     side = cluster.level % 2
     return {
         "label": f"<{_font(cluster.name, BACKWARD if side else FORWARD, 11)}>",
-        "labeljust": "l",
+        "labeljust": "r" if side else "l",  # where its arrows pass least often
         "labelloc": "t",
         "style": "rounded,filled",
         "peripheries": "1",

@@ -57,6 +57,7 @@ class Recorded:
             for position, operand in enumerate(operands):
                 if isinstance(operand, int):
                     self.users[operand].append((position, user))
+        self.names = [n.name or reader.titles.get(n, "") for n in self.nodes]
         self.anonymous = [n.op is None and not n.name and n not in self.role for n in self.nodes]
         self.loose = [self.kind(n) if n.op is None else f"op {n.op.name}" for n in self.nodes]
         self.own = [self._own(i) for i in range(len(self.nodes))]
@@ -85,12 +86,12 @@ class Recorded:
     def _key(self, i: int) -> bytes:
         """Make the digest of a node from those of its operands.
 
-        A leaf is known by its role or name, shape and dtype. The values of arrays are data, those
-        of constants without a name too: a shift or a mask that was computed from data is one, and
-        differs with every batch. Scalars are part of what a node does by itself.
+        A leaf is known by its role or name, shape and dtype: its values are data. One without a
+        name is a constant, and known by its values. Scalars are part of what a node does by itself.
         """
         told = [self.keys[x].hex() for x in self.operands[i] if isinstance(x, int)]
         given = sorted(told) if self.commutes[i] else told
+        given += [_values(self.nodes[i])] if self.anonymous[i] else []
         text = repr((self.own[i], facts(self.nodes[i]), given))
         return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
@@ -117,15 +118,34 @@ def _by_name(inputs: Sequence[Tensor], common: set[str | None]) -> list[str]:
     return [order.get(x) or f"input named {x.name}" for x in inputs]
 
 
+def _values(leaf: Tensor) -> str:
+    """Make a digest of the values of a constant."""
+    return blake2b(np.ascontiguousarray(leaf.data).tobytes(), digest_size=16).hexdigest()
+
+
 def facts(node: Tensor) -> tuple[tuple[int, ...], str]:
     """Return the shape and a code of the dtype."""
     return node.shape, node.dtype.str
 
 
 def parameters(node: Tensor) -> dict[str, str]:
-    """Write the static parameters, those at their defaults too, in the order of their names."""
+    """Write the static parameters, those at their defaults too, in the order of their names.
+
+    Axes are counted from the front.
+    """
     static = {**node.op.static, **node.params}
+    if "axis" in static:
+        static["axis"] = _from_the_front(static["axis"], node)
     return {key: _written(static[key]) for key in sorted(static)}
+
+
+def _from_the_front(axis: Any, node: Tensor) -> Any:
+    """Count axes from the front: of the operand, or of the result if that has more."""
+    if isinstance(axis, tuple):
+        return tuple(_from_the_front(a, node) for a in axis)
+    first = node.values[0] if node.values else node.data
+    ndim = max(np.ndim(first), node.ndim)
+    return axis + ndim if isinstance(axis, int) and -ndim <= axis < 0 else axis
 
 
 def scalar(value: Any) -> str:

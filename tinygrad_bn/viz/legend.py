@@ -47,8 +47,12 @@ def _lines(diagram: Diagram) -> Iterator[Entry]:
         yield Entry(BACKWARD, "→", "a gradient is passed back")
     if any(e.saved for e in diagram.edges):
         yield Entry(QUIET, "- - →", "a rule reads a value")
+    if any(e.mark for e in diagram.edges):
+        yield Entry(QUIET, "a b", "operands in their order")
+    if any(card.kind == "gradient" and card.note for card in diagram.cards):
+        yield Entry(QUIET, "sum of 2", "so many gradients meet")
     if any(card.gradient is not None for card in diagram.cards):
-        yield Entry(BACKWARD, "∂ …", "gradient of the result")
+        yield Entry(BACKWARD, "∂ …", "derivative of the result by this value")
 
 
 def _sign(card: Card) -> str:

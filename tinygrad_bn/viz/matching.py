@@ -67,8 +67,9 @@ class _Matching:
         """Pair what is equal; then the rest, from there, from results, names and rare labels."""
         self.equal()
         self.open_rest()
+        self.named()
         self.grow(_SURE)
-        for sure in (self.ends_that_agree, self.named, self.ends, self.unique):
+        for sure in (self.ends_that_agree, self.ends, self.unique):
             sure()
             self.grow(_SURE)
         self.grow(_ANY)
@@ -118,7 +119,7 @@ class _Matching:
                 self._try(i, j)
 
     def named(self) -> None:
-        """Pair what has the same name and is of one operation, or a leaf."""
+        """Pair what has the same name, also in a formula, and is of one operation, or a leaf."""
         self._once(_named)
 
     def titled(self) -> None:
@@ -249,8 +250,8 @@ class _Matching:
 
 def _named(side: Recorded, i: int) -> Hashable:
     """Return what a node is known by, if it has a name."""
-    node = side.nodes[i]
-    return (node.name, side.loose[i] if node.op is not None else "leaf") if node.name else None
+    what = side.loose[i] if _made(side, i) else "leaf"
+    return (side.names[i], what) if side.names[i] else None
 
 
 def _made(side: Recorded, i: int) -> bool:

@@ -26,7 +26,7 @@ def mirrored(forward: Diagram, saved: list[tuple[int, int]]) -> Diagram:
     cards = [replace(card, gradient=None) for card in forward.cards]
     cards += [_image(card, image[card.number], sums[card.number]) for card in reached]
     turned = [Edge(image[e.target], image[e.source], e.operand, e.mark) for e in flowing]
-    read = [Edge(a, image[b], 0, saved=True) for a, b in saved if b in image and a != b]
+    read = [Edge(a, image[b], 0, saved=True) for a, b in saved if b in image]
     clusters = [*forward.root.members, *_image_of_clusters(forward, image)]
     tensors = forward.tensors + [forward.tensors[card.number] for card in reached]
     edges = sorted([*turned, *read], key=lambda e: e.target)

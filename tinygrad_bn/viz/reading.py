@@ -29,7 +29,7 @@ Path: TypeAlias = tuple[Scope, ...]
 Place: TypeAlias = Tensor | tuple[Scope, int]
 """What a card stands for: a tensor, or a collapsed scope at a level."""
 
-_UNARY = {"−": "−x", "²": "x²"}
+_UNARY = {"−": "−(·)", "²": "(·)²"}
 """Symbols that say nothing without their operand."""
 
 COMMUTING = ("+", "×")
@@ -180,10 +180,12 @@ class Reader:
             terms |= scope.terms or {}
         parts = {n: clean(terms[n.index]) for n in self.nodes if n.index in terms}
         titles = parts | self.given
-        for named in (self.given, parts):
+        for named in (dict(self.given), parts):
             for tensor, gradient in self.subject.gradients.items():
                 if tensor in named and gradient not in titles:
                     titles[gradient] = gradient_of(named[tensor])
+                    if tensor in self.given:
+                        self.given[gradient] = titles[gradient]
         return titles
 
     def _card(self, place: Place, members: list[Tensor]) -> Card:

@@ -54,7 +54,9 @@ def subject_of(obj: Any, backward: Backward) -> Subject:
     if not results:
         raise DTypeError(
             f"graph of a {type(obj).__name__} without tensors.",
-            "Pass a tensor, a trace, or a container of tensors.",
+            "Call it and pass what it returns, or trace it: tg.trace(function, *arguments)."
+            if callable(obj)
+            else "Pass a tensor, a trace, or a container of tensors.",
         )
     inputs = obj.inputs if isinstance(obj, Trace) else ()
     gradients = _gradients(results, backward)

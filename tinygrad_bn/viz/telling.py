@@ -79,7 +79,7 @@ class _Teller:
             names = (clean(x.name or "", _WIDEST) or "none" for x in (old, new))
             told.append(_became("name", *names))
         told += _facts(old, new)
-        return told or [f"another {kinds[1]}"]
+        return told or [f"another {kinds[1]}" if old.name else "other values"]
 
     def _places(self, i: int, j: int) -> list[str]:
         """Say where a node moved among the inputs or the results."""
@@ -139,7 +139,8 @@ def _word(side: Recorded, node: int, position: int | None) -> str:
     x = side.nodes[node].inputs[position]
     if _is_scalar(side, node, position):
         return constant(x.data[()] if isinstance(x, Tensor) else x)
-    return clean(x.name or "", _WIDEST) or (side.kind(x) if x.op is None else clean(x.op.name))
+    known = side.names[side.number[x]] if x in side.number else x.name or ""
+    return clean(known, _WIDEST) or (side.kind(x) if x.op is None else clean(x.op.name))
 
 
 def _is_scalar(side: Recorded, node: int, position: int | None) -> bool:
