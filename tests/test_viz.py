@@ -422,6 +422,15 @@ def test_too_many_nodes_name_the_depth_that_would_do():
     [
         (lambda p: viz.graph([1, "a"]), DTypeError, "graph of a list without tensors."),
         (lambda p: viz.graph(normalised(), depth=-1), ShapeError, "graph with depth=-1."),
+        (lambda p: viz.graph(normalised(), depth="1"), DTypeError, "graph with depth='1'."),
+        (lambda p: viz.graph(normalised(), depth=1.5), DTypeError, "graph with depth=1.5."),
+        (lambda p: viz.graph(normalised(), depth=True), DTypeError, "graph with depth=True."),
+        (lambda p: viz.graph(normalised(), max_nodes=0), ShapeError, "graph with max_nodes=0."),
+        (
+            lambda p: viz.graph(normalised(), max_nodes="9"),
+            DTypeError,
+            "graph with max_nodes='9'.",
+        ),
         (
             lambda p: viz.graph(normalised(), collapse="softmax"),
             DTypeError,

@@ -594,7 +594,7 @@ def test_two_processes_write_the_same_bytes(tmp_path):
             lambda: viz.graph(soft(), depth=-1),
             ShapeError,
             "graph with depth=-1.",
-            "Use 0 or more, or None for everything.",
+            "Use a whole number from 0, or None for everything.",
         ),
         (
             lambda: soft().diagram(depth=-1),

@@ -7,12 +7,14 @@ import shutil
 import signal
 import sys
 import textwrap
+import time
+from pathlib import Path
 
 import pytest
 
 import tinygrad_bn as tg
 from tinygrad_bn import viz
-from tinygrad_bn.errors import OptionalDependencyError
+from tinygrad_bn.errors import DTypeError, OptionalDependencyError, ShapeError
 from tinygrad_bn.viz import engines
 
 SYSTEM = shutil.which("dot")
@@ -162,23 +164,27 @@ def test_the_dots_per_inch_are_those_of_a_png_alone(tmp_path, library):
 @pytest.mark.parametrize(
     ("engine", "fix"),
     [
-        ("graphviz-pure", "Run pip install graphviz-pure, or leave engine out."),
-        ("dot", "Install Graphviz so that dot is on PATH, or leave engine out."),
-        ("pygraphviz", 'Run pip install "tinygrad_bn[pdf]", or leave engine out.'),
+        ("graphviz-pure", "Run pip install graphviz-pure"),
+        ("dot", "Install Graphviz so that dot is on PATH"),
+        ("pygraphviz", 'Run pip install "tinygrad_bn[pdf]"'),
         (
             "/nowhere/dot",
-            (
-                'Use "auto", "graphviz-pure", "dot", "pygraphviz" or the path of an executable, '
-                "or leave engine out."
-            ),
+            'Use "auto", "graphviz-pure", "dot", "pygraphviz" or the path of an executable',
         ),
     ],
 )
-def test_an_engine_that_is_asked_for_and_missing_is_named(engine, fix, tmp_path):
+def test_an_engine_that_is_asked_for_and_missing_is_named(engine, fix, tmp_path, monkeypatch):
     with pytest.raises(OptionalDependencyError) as caught:
         viz.render(small(), tmp_path / "a.svg", engine=engine)
     assert caught.value.what == f"The layout engine {engine!r} was not found."
-    assert caught.value.fix == fix
+    assert caught.value.fix == f"{fix}, or leave engine out."
+    monkeypatch.setenv(engines.SETTING, engine)
+    with pytest.raises(OptionalDependencyError) as caught:
+        viz.render(small(), tmp_path / "a.svg")
+    assert (
+        caught.value.what == f"The layout engine {engine!r} (from {engines.SETTING}) was not found."
+    )
+    assert caught.value.fix == f"{fix}, or unset TINYGRAD_BN_DOT."
     assert list(tmp_path.iterdir()) == []
 
 
@@ -191,12 +197,78 @@ def test_an_engine_that_is_asked_for_what_it_cannot_write_says_so(tmp_path):
     )
 
 
-def test_an_engine_that_is_set_and_missing_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv(engines.SETTING, "/nowhere/dot")
+def test_what_is_asked_for_by_the_setting_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv(engines.SETTING, "graphviz-pure")
     with pytest.raises(viz.RenderError) as caught:
-        viz.render(small(), tmp_path / "a.svg")
-    assert caught.value.what == "/nowhere/dot could not be run: No such file or directory."
-    assert caught.value.fix == "Name a Graphviz engine (dot) in TINYGRAD_BN_DOT, or unset it."
+        viz.render(small(), tmp_path / "a.pdf")
+    assert caught.value.what == "graphviz-pure (from TINYGRAD_BN_DOT) does not write PDF."
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_scripts
+@pytest.mark.usefixtures("unbundled")
+@pytest.mark.parametrize("name", ["dot", "mine", "pygraphviz", "own/engine"])
+def test_the_setting_names_an_engine_as_the_argument_does(name, tmp_path, monkeypatch, library):
+    monkeypatch.chdir(tmp_path)
+    for file in ("bin/dot", "bin/mine", "own/engine"):
+        script(tmp_path / Path(file).parent, tells(file), Path(file).name)
+    library("return b'bin/pygraphviz'")
+    found = drawn("svg", engine=name)
+    assert found.split()[0].decode() in (f"bin/{name}", name)
+    monkeypatch.setenv(engines.SETTING, name)
+    assert drawn("svg") == found
+    assert drawn("svg", engine="dot").startswith(b"bin/dot")
+
+
+@needs_bundled
+def test_the_setting_names_the_bundled_engine(monkeypatch, tmp_path):
+    script(tmp_path / "bin", tells("dot"))
+    monkeypatch.setenv(engines.SETTING, "graphviz-pure")
+    assert drawn("svg") == drawn("svg", engine="graphviz-pure")
+
+
+@needs_scripts
+@pytest.mark.usefixtures("unbundled", "without_library")
+@pytest.mark.parametrize("nothing", ["", "auto"])
+def test_a_setting_that_leaves_the_choice_open_names_none(nothing, tmp_path, monkeypatch):
+    monkeypatch.setenv(engines.SETTING, nothing)
+    assert drawn("svg") is None
+    script(tmp_path / "bin", tells("dot"))
+    assert drawn("svg").startswith(b"dot")
+
+
+@needs_scripts
+def test_an_engine_that_cannot_be_run_is_named_with_who_asked_for_it(tmp_path, monkeypatch):
+    broken = tmp_path / "broken"
+    broken.write_text("#!/nowhere/shell\n", encoding="utf-8")
+    broken.chmod(0o755)
+    with pytest.raises(viz.RenderError) as caught:
+        drawn("svg", engine=str(broken))
+    assert caught.value.what == f"{broken} could not be run: No such file or directory."
+    assert caught.value.fix == (
+        "Name a Graphviz engine (dot) with engine= or TINYGRAD_BN_DOT, or leave engine out."
+    )
+    monkeypatch.setenv(engines.SETTING, str(broken))
+    with pytest.raises(viz.RenderError) as caught:
+        drawn("svg")
+    assert caught.value.what == (
+        f"{broken} (from TINYGRAD_BN_DOT) could not be run: No such file or directory."
+    )
+    assert caught.value.fix == (
+        "Name a Graphviz engine (dot) with engine= or TINYGRAD_BN_DOT, or unset TINYGRAD_BN_DOT."
+    )
+
+
+@needs_scripts
+@pytest.mark.usefixtures("without_library")
+def test_an_engine_that_is_found_and_cannot_be_run_is_named(tmp_path, monkeypatch):
+    broken = tmp_path / "pure"
+    broken.write_text("#!/nowhere/shell\n", encoding="utf-8")
+    broken.chmod(0o755)
+    monkeypatch.setattr(engines, "_bundled", lambda: broken)
+    with pytest.raises(viz.RenderError) as caught:
+        drawn("svg")
+    assert caught.value.fix == "Name a Graphviz engine (dot) with engine= or TINYGRAD_BN_DOT."
 
 
 @pytest.mark.usefixtures("unbundled", "without_library")
@@ -267,6 +339,99 @@ def test_what_an_engine_fails_at_is_told_briefly(body, message, tmp_path, monkey
     assert not (tmp_path / "a.svg").exists()
 
 
+@needs_scripts
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="there are no real-time signals")
+def test_a_crash_without_a_name_is_told_by_its_number(tmp_path):
+    number = signal.SIGRTMIN + 6
+    engine = script(tmp_path, f"import os; os.kill(os.getpid(), {number})")
+    with pytest.raises(viz.RenderError) as caught:
+        drawn("svg", engine=engine)
+    assert caught.value.what == f"dot could not draw the graph: it crashed (signal {number})."
+
+
+def ended(process):
+    """Wait until a process has ended; one that nobody has waited for yet counts as ended."""
+    stat = Path(f"/proc/{process}/stat")
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            if stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@needs_scripts
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are read in /proc")
+@pytest.mark.parametrize("stop", ["timeout", "interrupt"])
+def test_an_engine_that_is_given_up_leaves_nothing_running(stop, tmp_path, monkeypatch):
+    engine = script(
+        tmp_path,
+        f"""
+        import subprocess
+        child = subprocess.Popen(["/bin/sleep", "60"])
+        with open({str(tmp_path / "child")!r}, "w") as file:
+            file.write(str(child.pid))
+        child.wait()
+        """,
+    )
+    child = tmp_path / "child"
+
+    def interrupted(self, given, timeout):
+        until = time.monotonic() + 10
+        while not (child.exists() and child.read_text()) and time.monotonic() < until:
+            time.sleep(0.02)
+        raise KeyboardInterrupt
+
+    if stop == "interrupt":
+        monkeypatch.setattr(engines.subprocess.Popen, "communicate", interrupted)
+    with pytest.raises(KeyboardInterrupt if stop == "interrupt" else viz.RenderError):
+        drawn("svg", engine=engine, timeout=1.5)
+    assert ended(int(child.read_text(encoding="utf-8")))
+
+
+@needs_scripts
+@pytest.mark.parametrize("timeout", [1e300, float("inf")])
+def test_any_time_may_be_allowed(timeout, tmp_path):
+    engine = script(tmp_path, tells("dot"))
+    assert drawn("svg", engine=engine, timeout=timeout).startswith(b"dot")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "what", "fix"),
+    [
+        ({"dpi": 0}, ShapeError, "picture with dpi=0.", "Use a whole number from 1."),
+        ({"dpi": 96.5}, DTypeError, "picture with dpi=96.5.", "Use a whole number from 1."),
+        (
+            {"timeout": "30"},
+            DTypeError,
+            "picture with timeout='30'.",
+            "Use a number of seconds above 0.",
+        ),
+        (
+            {"timeout": True},
+            DTypeError,
+            "picture with timeout=True.",
+            "Use a number of seconds above 0.",
+        ),
+        ({"timeout": 0}, ShapeError, "picture with timeout=0.", "Use a number of seconds above 0."),
+        (
+            {"timeout": float("nan")},
+            ShapeError,
+            "picture with timeout=nan.",
+            "Use a number of seconds above 0.",
+        ),
+    ],
+)
+def test_numbers_that_are_none_are_refused(options, error, what, fix, tmp_path):
+    with pytest.raises(error) as caught:
+        viz.render(small(), tmp_path / "a.png", **options)
+    assert (caught.value.what, caught.value.fix) == (what, fix)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -321,6 +486,30 @@ def test_the_bundled_engine_needs_neither_path_nor_fonts(form, monkeypatch, tmp_
         monkeypatch.setenv("FONTCONFIG_FILE", str(fonts))
         assert drawn(form) == usual
     assert usual.startswith(BEGINNINGS[form])
+
+
+@needs_bundled
+def test_the_bundled_engine_is_looked_for_once_and_again_only_where_it_is_missing(
+    monkeypatch, tmp_path
+):
+    asked, distributions = [], engines.importlib.metadata.distributions
+
+    def counted(**where):
+        asked.append(where["path"])
+        return distributions(**where)
+
+    monkeypatch.setattr(engines.importlib.metadata, "distributions", counted)
+    engines._installed.cache_clear()
+    assert {engines._bundled() for _ in range(3)} == {BUNDLED}
+    assert len(asked) == 1
+    monkeypatch.setattr(engines.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert engines._bundled() is None
+    (tmp_path / "graphviz-pure").touch()
+    assert engines._bundled() == tmp_path / "graphviz-pure"
+    (tmp_path / "graphviz-pure").unlink()
+    assert engines._bundled() is None
+    engines._installed.cache_clear()
 
 
 @needs_bundled

@@ -10,13 +10,15 @@ from typing import Any, TypeAlias, TypedDict, Unpack, cast
 
 import graphviz
 
-from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
+from tinygrad_bn.errors import DTypeError, GradientError
 from tinygrad_bn.viz.difference import Difference
 from tinygrad_bn.viz.dot import lower
 from tinygrad_bn.viz.embedding import Drawing
 from tinygrad_bn.viz.engines import RenderError, missing, picture
+from tinygrad_bn.viz.files import write
 from tinygrad_bn.viz.mermaid import mermaid
 from tinygrad_bn.viz.model import Diagram
+from tinygrad_bn.viz.options import whole
 from tinygrad_bn.viz.reading import Collapse, diagram, nesting
 from tinygrad_bn.viz.subject import Backward, subject_of
 from tinygrad_bn.viz.text import listing
@@ -74,7 +76,8 @@ def graph(
     ``legend``: explain below what the signs mean. ``max_nodes``: how many cards to draw at most.
 
     Raises DTypeError where there is no tensor, GradientError where "rules" or "ops" has nothing to
-    start from, RenderError (naming the depth that would do) for too many nodes.
+    start from, RenderError (naming the depth that would do) for too many nodes, DTypeError or
+    ShapeError for an option that is no number of its kind.
 
     >>> import tinygrad_bn as tg
     >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
@@ -106,11 +109,13 @@ def render(
     text), ``.mmd`` (a Mermaid flowchart, which many sites draw from its text), ``.txt`` (a listing
     of any size, one line for each node). ``engine``: "graphviz-pure", "dot" (on PATH), "pygraphviz"
     or the path of an executable; "auto" is the one that the environment variable TINYGRAD_BN_DOT
-    names, else the first of these that is installed and writes the format.
+    names in the same way, else the first of these that is installed and writes the format. The file
+    is written whole or not at all, with the folders that it lies in.
 
-    Raises RenderError for another suffix and where the engine fails, cannot write the format or
-    takes longer than ``timeout`` seconds, OptionalDependencyError where one that was asked for is
-    missing, or where there is none: then the DOT text is saved beside, with the suffix ``.gv``.
+    Raises RenderError for another suffix, where the engine fails, cannot write the format or takes
+    longer than ``timeout`` seconds, and where the file cannot be written; OptionalDependencyError
+    where an engine that was asked for is missing, or where there is none: then the DOT text is
+    saved beside, with the suffix ``.gv``.
 
     >>> import tempfile
     >>> import tinygrad_bn as tg
@@ -125,17 +130,17 @@ def render(
     if isinstance(obj, graphviz.Digraph):
         _refuse_lowered(form, options)
     if form == "txt":
-        return _write(target, listing(_drawn(obj, sys.maxsize, **_bare(form, options))).encode())
+        return write(target, listing(_drawn(obj, sys.maxsize, **_bare(form, options))).encode())
     if form == "mmd":
         limit = options.pop("max_nodes", MAX_NODES)
-        return _write(target, mermaid(_drawn(obj, limit, **_bare(form, options))).encode())
+        return write(target, mermaid(_drawn(obj, limit, **_bare(form, options))).encode())
     dot = obj if isinstance(obj, graphviz.Digraph) else graph(obj, **options)
     if form in _SOURCES:
-        return _write(target, dot.source.encode())
+        return write(target, dot.source.encode())
     drawn = picture(dot.source, form, dpi=dpi, timeout=timeout, engine=engine)
     if drawn is None:
-        raise missing(form, target, _write(target.with_suffix(".gv"), dot.source.encode()))
-    return _write(target, drawn)
+        raise missing(form, target, write(target.with_suffix(".gv"), dot.source.encode()))
+    return write(target, drawn)
 
 
 def _refuse_lowered(form: str, options: Options) -> None:
@@ -182,8 +187,9 @@ def _drawn(
     values: bool = True,
 ) -> Diagram:
     """Read the diagram of something, which has at most so many cards."""
-    if depth is not None and depth < 0:
-        raise ShapeError(f"graph with depth={depth}.", "Use 0 or more, or None for everything.")
+    if depth is not None:
+        whole("graph with depth", depth, least=0, otherwise=", or None for everything")
+    whole("graph with max_nodes", max_nodes, least=1)
     if collapse is not None and not callable(collapse):
         raise DTypeError(
             f"graph with collapse={collapse!r}, which is no function of a scope.",
@@ -204,12 +210,6 @@ def _format(path: Path) -> str:
             f"Use {_SUFFIXES}.",
         )
     return form
-
-
-def _write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
 
 
 def _too_large(draw: Draw, drawn: Diagram, depth: int | None, max_nodes: int) -> RenderError:

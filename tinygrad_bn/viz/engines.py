@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -14,9 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tinygrad_bn.errors import OptionalDependencyError, TinygradError
+from tinygrad_bn.viz.options import seconds, whole
 
 SETTING = "TINYGRAD_BN_DOT"
-"""The environment variable that names an engine, before any other is looked for."""
+"""The environment variable that names an engine as ``engine`` does, where that is "auto"."""
 
 _BUNDLED, _SYSTEM, _LIBRARY = "graphviz-pure", "dot", "pygraphviz"
 _ORDER = (_BUNDLED, _SYSTEM, _LIBRARY)
@@ -25,15 +28,32 @@ _UNWRITTEN = {_BUNDLED: ("pdf",)}
 
 _CHILD = Path(__file__).with_name("pygraphviz_child.py")
 _LINES = 5
+_LONGEST = 7 * 24 * 3600.0
+"""More seconds than this no system waits for, or can."""
 
 
 class RenderError(TinygradError, RuntimeError):
     """A diagram that is too large, or that an engine could not draw."""
 
 
+class _Asker(NamedTuple):
+    """Who asked for an engine: how that is told, and how it is asked for no longer."""
+
+    told: str = ""
+    undo: str = ""
+
+
+_NOBODY = _Asker()
+_ARGUMENT = _Asker(undo=", or leave engine out")
+_VARIABLE = _Asker(f" (from {SETTING})", f", or unset {SETTING}")
+
+
 class _Engine(NamedTuple):
+    """An engine that is there."""
+
     name: str
     command: tuple[str, ...]
+    asker: _Asker = _NOBODY
 
 
 def picture(
@@ -42,13 +62,16 @@ def picture(
     """Let an engine draw DOT as "svg", "png", "pdf" or "json0" (the layout as JSON).
 
     ``engine``: "graphviz-pure", "dot" (on PATH), "pygraphviz" or the path of an executable;
-    "auto" is the one that TINYGRAD_BN_DOT names, else the first of these that is there and writes
-    the format, and the picture is None where there is none.
+    "auto" is the one that TINYGRAD_BN_DOT names in the same way, else the first of these that is
+    there and writes the format, and the picture is None where there is none.
 
     Raises RenderError where the engine fails, cannot write the format, or takes longer than
-    ``timeout`` seconds, OptionalDependencyError where one that was asked for is missing.
+    ``timeout`` seconds, OptionalDependencyError where one that was asked for is missing, and
+    DTypeError or ShapeError for a ``dpi`` or ``timeout`` that is no number above 0.
     """
-    chosen = _automatic(form) if engine == "auto" else _asked(engine, form)
+    whole("picture with dpi", dpi, least=1)
+    seconds("picture with timeout", timeout)
+    chosen = _chosen(engine, form)
     if chosen is None:
         return None
     options = ["-Kdot", f"-T{form}", *([f"-Gdpi={dpi}"] if form == "png" else [])]
@@ -80,21 +103,26 @@ def missing(form: str, path: Path, saved: Path) -> OptionalDependencyError:
 # which engine ------------------------------------------------------------------------------------
 
 
+def _chosen(engine: str, form: str) -> _Engine | None:
+    """Find the engine that was asked for, here or by the setting, else the first that does."""
+    if engine != "auto":
+        return _asked(engine, form, _ARGUMENT)
+    setting = os.environ.get(SETTING) or "auto"
+    return _automatic(form) if setting == "auto" else _asked(setting, form, _VARIABLE)
+
+
 def _automatic(form: str) -> _Engine | None:
-    """Find an engine: the one that is set, else the first that is there and writes the format."""
-    setting = os.environ.get(SETTING)
-    if setting:
-        return _Engine(Path(setting).name, (setting,))
+    """Find the first engine that is there and writes the format."""
     able = (name for name in _ORDER if form not in _UNWRITTEN.get(name, ()))
     engines = (_Engine(name, _command(name)) for name in able)
     return next((engine for engine in engines if engine.command), None)
 
 
-def _asked(engine: str, form: str) -> _Engine:
-    """Find the engine that was asked for."""
+def _asked(engine: str, form: str, asker: _Asker) -> _Engine:
+    """Find an engine by its name or path."""
     if form in _UNWRITTEN.get(engine, ()):
         raise RenderError(
-            f"{engine} does not write {form.upper()}.",
+            f"{engine}{asker.told} does not write {form.upper()}.",
             f'Render with the suffix ".svg" or ".png", or with engine="{_SYSTEM}" or "{_LIBRARY}".',
         )
     command = _command(engine)
@@ -107,9 +135,9 @@ def _asked(engine: str, form: str) -> _Engine:
         names = ", ".join(f'"{name}"' for name in ("auto", *_ORDER))
         way = ways.get(engine, f"Use {names} or the path of an executable")
         raise OptionalDependencyError(
-            f"The layout engine {engine!r} was not found.", f"{way}, or leave engine out."
+            f"The layout engine {engine!r}{asker.told} was not found.", f"{way}{asker.undo}."
         )
-    return _Engine(Path(engine).name, command)
+    return _Engine(Path(engine).name, command, asker)
 
 
 def _command(engine: str) -> tuple[str, ...]:
@@ -123,14 +151,25 @@ def _command(engine: str) -> tuple[str, ...]:
 
 def _bundled() -> Path | None:
     """Find the bundled engine also where its environment is not activated (not on PATH)."""
-    names = (_BUNDLED, f"{_BUNDLED}.exe")
-    candidates = [Path(sysconfig.get_path("scripts"), name) for name in names]
     try:
-        files = importlib.metadata.distribution(_BUNDLED).files or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    candidates[:0] = [Path(str(f.locate())) for f in files if f.name in names]
-    return next((path for path in candidates if path.is_file()), None)
+        found = _installed(tuple(sys.path))
+    except FileNotFoundError:  # which is not kept: it may be installed later
+        return None
+    return found if found.is_file() else None
+
+
+@functools.cache
+def _installed(places: tuple[str, ...]) -> Path:
+    """Find out where the bundled engine was installed, once for each ``sys.path``."""
+    distributions = importlib.metadata.distributions(name=_BUNDLED, path=list(places))
+    files = [f for distribution in distributions for f in distribution.files or ()]
+    names = (_BUNDLED, f"{_BUNDLED}.exe")
+    candidates = [Path(str(f.locate())) for f in files if f.name in names]
+    candidates += [Path(sysconfig.get_path("scripts"), name) for name in names]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(_BUNDLED)
+    return found
 
 
 # running it --------------------------------------------------------------------------------------
@@ -140,14 +179,9 @@ def _run(
     engine: _Engine, options: list[str], source: str, timeout: float
 ) -> subprocess.CompletedProcess[bytes]:
     """Run an engine on DOT; no shell, no files."""
+    command = [*engine.command, *options]
     try:
-        return subprocess.run(  # noqa: S603  (the engine is one we found or were told)
-            [*engine.command, *options],
-            input=source.encode(),
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-        )
+        return _finished(command, source.encode(), timeout)
     except subprocess.TimeoutExpired:
         raise RenderError(
             f"{engine.name} did not lay the graph out within {timeout:g} seconds.",
@@ -155,15 +189,46 @@ def _run(
         ) from None
     except OSError as error:
         raise RenderError(
-            f"{engine.command[0]} could not be run: {error.strerror or error}.",
-            f"Name a Graphviz engine (dot) in {SETTING}, or unset it.",
+            f"{engine.command[0]}{engine.asker.told} could not be run: {error.strerror or error}.",
+            f"Name a Graphviz engine (dot) with engine= or {SETTING}{engine.asker.undo}.",
         ) from None
+
+
+def _finished(
+    command: list[str], given: bytes, timeout: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end. One that is given up leaves nothing running that it started."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(  # noqa: S603  (the engine is one we found or were told)
+        command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+    ) as process:
+        try:
+            out, err = process.communicate(given, min(timeout, _LONGEST))
+        except BaseException:  # also Ctrl-C, which does not reach another session
+            _end(process)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process with all of its session; where there are no sessions, the process alone."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # all have ended already
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
     """Say in few lines why there is no picture; warnings only where nothing else is said."""
     if done.returncode < 0:
-        return f"it crashed ({signal.Signals(-done.returncode).name})."
+        return f"it crashed ({_signal(-done.returncode)})."
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     errors = [line for line in lines if "warning" not in line.lower()]
     return "\n  ".join((errors or lines or ["it gave no output."])[:_LINES])
+
+
+def _signal(number: int) -> str:
+    """Name a signal; most of the real-time signals have numbers only."""
+    named = {known.value: known.name for known in signal.Signals}
+    return named.get(number, f"signal {number}")

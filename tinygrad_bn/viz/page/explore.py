@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from tinygrad_bn.viz.engines import RenderError
+from tinygrad_bn.viz.files import write
 from tinygrad_bn.viz.labels import clean
 from tinygrad_bn.viz.page.contents import Contents
 from tinygrad_bn.viz.page.views import Views, views_of
@@ -42,8 +42,9 @@ def explore(
 
     The page is one file without network access: zoom, levels of detail, search, the numbers of
     every tensor, and a stepper that applies one rule at a time. Raises DTypeError where there is
-    no tensor, RenderError for another suffix, where the engine fails, and for a graph that is too
-    large at every level, OptionalDependencyError where there is no engine.
+    no tensor, RenderError for another suffix, where the engine fails or the file cannot be written,
+    and for a graph that is too large at every level, OptionalDependencyError where there is no
+    engine.
 
     >>> import tempfile
     >>> import tinygrad_bn as tg
@@ -59,8 +60,7 @@ def explore(
             f"explore to {target.name!r}: a page has the suffix .html or .htm.",
             'Write "graph.html", or draw a picture with render.',
         )
-    _write(target, page_html(obj, title=title, engine=engine, timeout=timeout).encode())
-    return target
+    return write(target, page_html(obj, title=title, engine=engine, timeout=timeout).encode())
 
 
 def page_html(
@@ -113,14 +113,3 @@ def _embedded(data: dict[str, Any]) -> str:
     for found, harmless in (("<", "\\u003c"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
         text = text.replace(found, harmless)
     return text
-
-
-def _write(target: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        beside.write_bytes(content)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
