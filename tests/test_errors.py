@@ -66,7 +66,31 @@ MISTAKES = {
         lambda x: x.sum(axis=5),
         ShapeError,
         "sum(float64 (2, 3), axis=5): axis 5 is out of bounds for array of dimension 2.",
-        "Use axes from -2 to 1.",
+        "Use different axes from -2 to 1.",
+    ),
+    "axis of a scalar": (
+        lambda x: tg.sort(x[0, 0]),
+        ShapeError,
+        "sort(float64 ()): axis -1 is out of bounds for array of dimension 0.",
+        "A scalar has no axes; give it one with x[None].",
+    ),
+    "axis of scalars that are stacked": (
+        lambda x: tg.stack([x[0, 0], x[0, 1]], axis=3),
+        ShapeError,
+        "stack(float64 (), float64 (), axis=3): axis 3 is out of bounds for array of dimension 1.",
+        "Use different axes from -1 to 0.",
+    ),
+    "axis of a composition out of range": (
+        lambda x: tg.softmax(x, axis=5),
+        ShapeError,
+        "softmax of shape (2, 3) along axis=5.",
+        "Use different axes from -2 to 1.",
+    ),
+    "composition along an axis of a scalar": (
+        lambda x: tg.softmax(x[0, 0]),
+        ShapeError,
+        "softmax of shape () along axis=-1.",
+        "A scalar has no axes; give it one with x[None].",
     ),
     "axis that is no number": (
         lambda x: x.sum(axis="rows"),

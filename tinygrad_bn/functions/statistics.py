@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygrad_bn.errors import DTypeError, ShapeError
 from tinygrad_bn.graph.composition import composition, public, term
+from tinygrad_bn.graph.primitive import axes_of
 from tinygrad_bn.graph.tensor import Operand, Tensor, as_constant, leaf
 from tinygrad_bn.primitives.elementwise import sqrt, square, stop_gradient, subtract, where
 from tinygrad_bn.primitives.indexing import getitem
@@ -31,10 +32,7 @@ def normalise_axes(x: Tensor, axis: Axis, what: str) -> tuple[int, ...]:
         found = tuple(a % x.ndim for a in axes)
         if len(set(found)) == len(found):
             return found
-    raise ShapeError(
-        f"{what} of shape {x.shape} along axis={axis}.",
-        f"Use different axes from {-x.ndim} to {x.ndim - 1}.",
-    )
+    raise ShapeError(f"{what} of shape {x.shape} along axis={axis}.", axes_of(x.ndim))
 
 
 def count_along(x: Tensor, axes: tuple[int, ...]) -> int:

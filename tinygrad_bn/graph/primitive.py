@@ -218,11 +218,17 @@ def _refuse(
     raise kind(f"{op.name}({given}): {reason}.", _mend(op, reason, values, error)) from error
 
 
+def axes_of(ndim: int) -> str:
+    """Say which axes there are."""
+    if not ndim:
+        return "A scalar has no axes; give it one with x[None]."
+    return f"Use different axes from {-ndim} to {ndim - 1}."
+
+
 def _mend(op: Primitive, reason: str, values: Sequence[Any], error: Exception) -> str:
     """Say what the user can do about a kernel's refusal."""
-    ndim = getattr(values[0], "ndim", 0) if values else 0
-    if isinstance(error, np.exceptions.AxisError) and ndim:
-        return f"Use axes from {-ndim} to {ndim - 1}."
+    if isinstance(error, np.exceptions.AxisError) and error.ndim is not None:
+        return axes_of(error.ndim)
     if isinstance(error, IndexError):
         mask = "boolean index" in reason
         return "Give the mask the shape that it indexes." if mask else "Index within the shape."
