@@ -54,6 +54,10 @@ def broken(x):
     return x[{}]
 
 
+def leaves(x):
+    raise SystemExit(0)
+
+
 def detached(x):
     return x * tg.stop_gradient(x)
 
@@ -141,7 +145,15 @@ def test_a_function_that_is_nowhere_finite_is_not_shown_right(run):
         ("nowhere:f x=3", "ModuleNotFoundError"),
         ("layers.py:nothing x=3", "has no nothing; its functions: forward, backward"),
         ("layers.py:number x=3", "is a int, not a function"),
-        ("layers.py:loss x=8,4", "w=4,3 is missing"),
+        (
+            "layers.py:loss x=8,4",
+            "constant: w is missing (w=4 draws 4 numbers, w:=4 is the number 4).\n",
+        ),
+        (
+            "layers.py:forward x=8,4",
+            "gamma and beta are missing (gamma=4 draws 4 numbers, gamma:=4 is the number 4).\n",
+        ),
+        ("layers.py:backward x=8,4", "g, gamma and beta are missing (g=4 draws"),
         ("layers.py:loss x=8,4 w=4 v=3", "no parameter v; its parameters: x, w"),
         ("layers.py:loss x=a w=4", "a shape is whole numbers"),
         ("layers.py:loss x=-1 w=4", "lengths are not negative"),
@@ -152,6 +164,14 @@ def test_a_function_that_is_nowhere_finite_is_not_shown_right(run):
         ("layers.py:loss x=8,4 w=4 --domain 3", "give two numbers"),
         ("layers.py:loss x=8,4 w=4 --examples 0", "at least 1"),
         ("layers.py:broken x=3", "could not be checked"),
+        ("layers.py:leaves x=3", "could not be checked: SystemExit(0)\n"),
+        (
+            "layers.py:loss x=8,4 w=4 --domain=3,1",
+            (
+                "could not be checked: The domain (3.0, 1.0) is no interval.\n"
+                "  fix: Give (low, high), both finite.\n"
+            ),
+        ),
         ("layers.py:scaled --vjp layers.py:scaled_back x=3 y=3 k:=1.0 --order 2", "first order"),
         ("layers.py:loss x=8,4 w=4 --vjp layers.py:backward --adapter torch", "not both"),
     ],

@@ -1,5 +1,6 @@
 """The command line draws functions in files of a user's own."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from tinygrad_bn import cli, viz
 from tinygrad_bn.cli.draw import BACKWARD
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.testing.generators.choices import Seeded
-from tinygrad_bn.viz import engines
+from tinygrad_bn.viz import drawing, engines
 from tinygrad_bn.viz.subject import Backward
 
 MODEL = """
@@ -51,6 +52,10 @@ def arrays(x):
 
 def fails(x):
     return {}[x.shape]
+
+
+def leaves(x):
+    raise SystemExit("bye")
 
 
 class Net:
@@ -157,6 +162,31 @@ def test_deeper_scopes_are_collapsed(run):
     assert [line.split()[1] for line in text.splitlines()][:3] == ["x:", "w:", "layer:"]
 
 
+def test_scopes_of_the_names_that_are_given_are_collapsed(run):
+    names = "model.py:loss x=8,4 w=4 --no-values --backward none"
+    whole, layer, both = (
+        listing(run, f"{names} {collapse}")
+        for collapse in ("", "--collapse layer", "--collapse layer --collapse mean")
+    )
+    assert [text.count("\n") for text in (whole, layer, both)] == [9, 6, 4]
+    assert "n2 layer" in layer
+    assert "mean:\n" in layer
+    assert "n3 mean" in both
+
+
+def test_a_legend_and_a_limit_are_those_of_the_drawing(run):
+    for option, shown in (("", False), ("--legend", True)):
+        assert run(f"draw model.py:loss x=8,4 w=4 --out a.gv {option}")[0] == 0
+        assert ("labelloc=b" in Path("a.gv").read_text(encoding="utf-8")) is shown
+    assert run("draw model.py:loss x=8,4 w=4 --out a.gv --max-nodes 7")[0] == 0
+
+
+def test_the_help_tells_the_usual_limit(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["draw", "--help"])
+    assert f"number of cards at most (default {drawing.MAX_NODES})" in capsys.readouterr().out
+
+
 def test_a_function_without_arguments_may_return_a_tensor_or_a_trace(run):
     assert "n0 fixed: parameter  2 float64" in listing(run, "model.py:fixed")
     text = listing(run, "model.py:traced")
@@ -182,16 +212,40 @@ def test_a_picture_is_named_after_the_function(run, tmp_path, monkeypatch):
     [
         ("model.py x=3", "names no function"),
         ("nowhere.py:f x=3", "there is no file nowhere.py"),
-        ("model.py:loss x=8,4", "w=4,3 is missing"),
+        ("model.py:loss x=8,4", "constant: w is missing (w=4 draws 4 numbers, w:=4 is"),
         ("model.py:fixed x=3", "no parameter x; its parameters: none."),
         ("model.py:loss x=8,4 w=3", "could not be called with tensors: matmul"),
         ("model.py:fails x=3", "could not be called with tensors: KeyError((3,))"),
+        ("model.py:leaves x=3", "could not be called with tensors: SystemExit('bye')\n"),
         ("model.py:root x=3 --kind ties --domain 1", "give two numbers"),
         ("model.py:root x=3 --domain 3,1", "is no interval"),
         ("model.py:arrays x=3", "could not be drawn: graph of a ndarray without tensors."),
         ("model.py:loss x=8,4 w=4 --out a.jpeg", "the suffix '.jpeg' names no format"),
-        ("model.py:loss x=8,4 w=4 --out model.py/a.txt", "could not be drawn: "),
-        ("model.py:loss x=8,4 w=4 --depth -1", "graph with depth=-1."),
+        (
+            "model.py:loss x=8,4 w=4 --out model.py/a.txt",
+            (
+                "could not be drawn: model.py/a.txt could not be written: a folder of its path is "
+                "a file.\n  fix: Name a file in a folder that you may write to.\n"
+            ),
+        ),
+        (
+            "model.py:loss x=8,4 w=4 --depth -1",
+            "graph with depth=-1.\n  fix: Use a whole number from 0, or None for everything.\n",
+        ),
+        ("model.py:loss x=8,4 w=4 --max-nodes 3", "The graph has 7 nodes; at most 3 are drawn.\n"),
+        ("model.py:loss x=8,4 w=4 --max-nodes 0", "graph with max_nodes=0.\n"),
+        (
+            "model.py:loss x=8,4 w=4 --legend --out a.txt",
+            "render to .txt with legend: it has none.",
+        ),
+        (
+            "model.py:loss x=8,4 w=4 --collapse layer --collapse lair",
+            "model.py:loss opens no scope lair; its scopes: layer, mean.\n",
+        ),
+        (
+            "model.py:fixed --collapse layer",
+            "model.py:fixed opens no scope layer; its scopes: none.\n",
+        ),
         ("model.py:loss x=8,4 w=4 --engine /nowhere/dot", "'/nowhere/dot' was not found."),
         ("model.py:loss x=8,4 w=4 --engine graphviz-pure --out a.pdf", "does not write PDF."),
         ("model.py:layer x=8,4 w=4 --backward ops", "(8,).\n  fix: Let it return a scalar"),
@@ -219,28 +273,34 @@ def test_an_unknown_option_is_refused(run, option):
 def test_explore_writes_the_page_of_what_the_function_returns(run, monkeypatch):
     seen = []
 
-    def page(obj, path, *, title=None):
-        seen.append((obj, path, title))
+    def page(obj, path, *, title=None, engine="auto"):
+        seen.append((obj, path, title, engine))
         return path
 
     monkeypatch.setattr(viz, "explore", page, raising=False)
     assert run("explore model.py:loss x=8,4 w=4 --seed 2") == (0, "loss.html\n", "")
-    assert run("explore model.py:fixed --out pages/f.html") == (0, "pages/f.html\n", "")
-    (loss, path, title), (fixed, other, _) = seen
+    assert run("explore model.py:fixed --out pages/f.html --engine dot")[:2] == (
+        0,
+        "pages/f.html\n",
+    )
+    (loss, path, title, engine), (fixed, other, _, chosen) = seen
     assert (path, title, other) == (Path("loss.html"), "loss", Path("pages/f.html"))
+    assert (engine, chosen) == ("auto", "dot")
     assert loss.size == 1
     assert fixed.shape == (2,)
 
 
 def test_a_page_that_cannot_be_written_is_said(run, monkeypatch):
-    def page(obj, path, *, title=None):
+    def page(obj, path, *, title=None, engine="auto"):
         raise viz.RenderError(f"No page of {title}.", "Use another.")
 
+    line = inspect.getsourcelines(page)[1] + 1
     monkeypatch.setattr(viz, "explore", page, raising=False)
     status, out, err = run("explore model.py:fixed")
     assert (status, out) == (2, "")
-    assert err.startswith(
-        "tinygrad-bn explore: model.py:fixed could not be drawn: No page of fixed."
+    assert err == (
+        "tinygrad-bn explore: model.py:fixed could not be drawn: No page of fixed.\n"
+        f"  at {__file__}:{line}\n  fix: Use another.\n"
     )
 
 

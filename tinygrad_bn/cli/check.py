@@ -8,8 +8,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad_bn.cli.loading import Usage, arguments, call, load, numbers
-from tinygrad_bn.errors import OptionalDependencyError, TinygradError
+from tinygrad_bn.cli.loading import Usage, arguments, call, load, numbers, told
+from tinygrad_bn.errors import OptionalDependencyError
 from tinygrad_bn.testing.checking.verdicts import Report
 from tinygrad_bn.testing.pairs import Pair
 
@@ -37,8 +37,8 @@ def check(options: argparse.Namespace) -> int:
             seed=options.seed,
             values=values,
         )
-    except Exception as problem:
-        said = str(problem) if isinstance(problem, TinygradError) else repr(problem)
+    except (Exception, SystemExit) as problem:
+        said = told(problem)
         if not pair:
             said += "\n  It was called with tensors; for one of plain arrays give its --vjp."
         raise Usage(f"{options.function} could not be checked: {said}") from problem
@@ -111,6 +111,6 @@ def _search() -> Callable[..., Report]:
     try:
         given = importlib.import_module("tinygrad_bn.testing.given")
     except OptionalDependencyError as error:
-        raise Usage(str(error)) from error
+        raise Usage(told(error)) from error
     found: Callable[..., Report] = given.search
     return found

@@ -21,6 +21,11 @@ arguments of the function:
   axis:=0       a constant, written in Python; lists become arrays
 """
 
+COLLAPSE = "name of scopes that become one card each; may be repeated (default: none)"
+GRADIENTS = "way to show gradients (default annotate)"
+VALUES = "mean and standard deviation on each card (default: shown)"
+ENGINE = "graphviz-pure, dot, pygraphviz or a path (default auto: the first that is there)"
+
 CHECK = f"""\
 {ARGUMENTS}
 examples:
@@ -36,6 +41,7 @@ DRAW = f"""\
 examples:
   tinygrad-bn draw tinygrad_bn:batch_norm x=8,4 gamma=4 beta=4 --out bn.svg
   tinygrad-bn draw model.py:loss x=8,4 w=4 --backward ops --depth 1 --out loss.pdf
+  tinygrad-bn draw model.py:loss x=8,4 w=4 --collapse mean --legend
 
 exit status: 0 the picture was written, 2 it was not
 """
@@ -91,9 +97,9 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         CHECK,
     ).add_argument
     add("--vjp", help="module:function of a derivative written by hand: vjp(g, *arguments)")
-    add("--adapter", choices=ADAPTERS, help="the framework whose tensors the function takes")
-    add("--order", type=int, default=1, help="highest order of derivative (default 1)")
-    add("--examples", type=int, default=50, help="how many points (default 50)")
+    add("--adapter", choices=ADAPTERS, help="framework whose tensors the function takes")
+    add("--order", type=int, metavar="N", default=1, help="highest order of derivative (default 1)")
+    add("--examples", type=int, metavar="N", default=50, help="number of points (default 50)")
 
 
 def _add_draw(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -105,12 +111,15 @@ def _add_draw(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "a container of tensors, or a trace.",
         DRAW,
     ).add_argument
-    add("--out", help="the file; its suffix says the format (default FUNCTION.svg)")
-    add("--depth", type=int, help="collapse scopes nested deeper than this (default: none)")
-    add("--backward", choices=BACKWARD, default="annotate", help="how to show gradients")
-    add("--values", action=argparse.BooleanOptionalAction, default=True, help="tell mean and std")
-    add("--engine", default="auto", help="graphviz-pure, dot, pygraphviz or a path")
-    add("--dpi", type=int, default=144, help="dots per inch of a .png (default 144)")
+    add("--out", metavar="FILE", help="file; its suffix says the format (default FUNCTION.svg)")
+    add("--depth", type=int, metavar="N", help="nesting of scopes that is shown (default: all)")
+    add("--collapse", action="append", metavar="NAME", help=COLLAPSE)
+    add("--backward", choices=BACKWARD, default="annotate", help=GRADIENTS)
+    add("--values", action=argparse.BooleanOptionalAction, default=True, help=VALUES)
+    add("--legend", action="store_true", help="explanation of the signs, below (default: none)")
+    add("--max-nodes", type=int, metavar="N", help="number of cards at most (default 400)")
+    add("--engine", default="auto", help=ENGINE)
+    add("--dpi", type=int, metavar="N", default=144, help="dots per inch of a .png (default 144)")
 
 
 def _add_explore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -122,7 +131,8 @@ def _add_explore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "returns.",
         EXPLORE,
     ).add_argument
-    add("--out", help="the file (default FUNCTION.html)")
+    add("--out", metavar="FILE", help="file (default FUNCTION.html)")
+    add("--engine", default="auto", help=ENGINE)
 
 
 def _command(
@@ -143,9 +153,9 @@ def _command(
     add = parser.add_argument
     add("function", help="module:function, or path/to/file.py:function")
     add("arguments", nargs="*", help="name=shape or name:=constant, for each parameter")
-    add("--seed", type=int, default=0, help="seed of all that is random (default 0)")
-    add("--kind", choices=KINDS, default="generic", help="what values are drawn (default generic)")
-    add("--dtype", choices=DTYPES, default="float64")
+    add("--seed", type=int, metavar="N", default=0, help="seed of all that is random (default 0)")
+    add("--kind", choices=KINDS, default="generic", help="kind of the values (default generic)")
+    add("--dtype", choices=DTYPES, default="float64", help="dtype of the values (default float64)")
     add("--domain", default="-2,2", help="bounds of the values, as --domain=-3,3 (default -2,2)")
     parser.set_defaults(carry_out={"check": check, "draw": draw, "explore": explore}[name])
     return parser

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinygrad_bn.cli.loading import Usage, arguments, call, load, numbers
+from tinygrad_bn.cli.loading import Usage, arguments, call, load, numbers, told
 from tinygrad_bn.errors import GradientError, TinygradError
+from tinygrad_bn.graph.containers import flatten
+from tinygrad_bn.graph.program import Trace
+from tinygrad_bn.graph.state import Scope
+from tinygrad_bn.graph.sweep import ancestors
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.testing.generators.choices import Seeded
 
@@ -20,14 +25,21 @@ BACKWARD = ("none", "annotate", "rules", "ops")
 def draw(options: argparse.Namespace) -> int:
     """Draw the graph of a function as the command line says. Raises Usage."""
     render = importlib.import_module("tinygrad_bn.viz").render
+    returned = _called(options)
     shown = {name: getattr(options, name) for name in ("depth", "backward", "values")}
-    return _written(options, ".svg", render, engine=options.engine, dpi=options.dpi, **shown)
+    if options.collapse:
+        shown["collapse"] = _among(returned, options)
+    if options.legend:
+        shown["legend"] = True
+    if options.max_nodes is not None:
+        shown["max_nodes"] = options.max_nodes
+    return _written(returned, options, ".svg", render, dpi=options.dpi, **shown)
 
 
 def explore(options: argparse.Namespace) -> int:
     """Write a page that shows the graph of a function. Raises Usage."""
     write = importlib.import_module("tinygrad_bn.viz").explore
-    return _written(options, ".html", write, title=_name(options))
+    return _written(_called(options), options, ".html", write, title=_name(options))
 
 
 def _name(options: argparse.Namespace) -> str:
@@ -35,19 +47,35 @@ def _name(options: argparse.Namespace) -> str:
     return name
 
 
-def _written(options: argparse.Namespace, suffix: str, write: Any, **how: Any) -> int:
-    """Call the function, write what it returned, and print the path."""
-    returned = _called(options)
+def _among(returned: Any, options: argparse.Namespace) -> Callable[[Scope], bool]:
+    """Return what holds for the scopes that are named. Raises Usage for a name that none has."""
+    results = returned.results if isinstance(returned, Trace) else flatten(returned)[0]
+    nodes = ancestors(result for result in results if isinstance(result, Tensor))
+    opened = dict.fromkeys(node.scope for node in nodes if node.scope)
+    known = {scope.name: None for inner in opened for scope in inner.path}
+    unknown = [name for name in options.collapse if name not in known]
+    if unknown:
+        raise Usage(
+            f"{options.function} opens no scope {unknown[0]}; its scopes: "
+            f"{', '.join(known) or 'none'}."
+        )
+    return lambda scope: scope.name in options.collapse
+
+
+def _written(
+    returned: Any, options: argparse.Namespace, suffix: str, write: Any, **how: Any
+) -> int:
+    """Write what the function returned, and print the path."""
     target = Path(options.out or _name(options) + suffix)
     try:
-        print(write(returned, target, **how))  # noqa: T201  (a command line)
+        print(write(returned, target, engine=options.engine, **how))  # noqa: T201  (a command line)
     except GradientError as problem:
         raise Usage(
             f"{options.function} could not be drawn: {problem.what}\n"
             "  fix: Let it return a scalar, such as the sum of its result."
         ) from problem
-    except (TinygradError, OSError) as problem:
-        raise Usage(f"{options.function} could not be drawn: {problem}") from problem
+    except TinygradError as problem:
+        raise Usage(f"{options.function} could not be drawn: {told(problem)}") from problem
     return 0
 
 
@@ -66,6 +94,7 @@ def _called(options: argparse.Namespace) -> Any:
         }
         with np.errstate(all="ignore"):
             return call(function, named | constants)
-    except Exception as problem:
-        said = str(problem) if isinstance(problem, TinygradError) else repr(problem)
-        raise Usage(f"{options.function} could not be called with tensors: {said}") from problem
+    except (Exception, SystemExit) as problem:
+        raise Usage(
+            f"{options.function} could not be called with tensors: {told(problem)}"
+        ) from problem

@@ -1,17 +1,23 @@
-"""Of a command line: the function that is meant, and the arguments it gets."""
+"""Of a command line: the function that is meant, the arguments it gets, and what went wrong."""
 
 from __future__ import annotations
 
 import argparse
 import ast
 import importlib
+import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
+
+from tinygrad_bn.errors import TinygradError
+from tinygrad_bn.source import user_location
 
 DTYPES = ("float64", "float32", "float16")
 
@@ -48,9 +54,44 @@ def _module(name: str) -> Any:
         raise Usage(f"there is no file {name}.")
     sys.path.insert(0, str(path.resolve().parent if is_file else Path.cwd()))
     try:
-        return importlib.import_module(path.stem if is_file else name)
+        return _of_file(path.resolve()) if is_file else importlib.import_module(name)
+    except SystemExit as stop:
+        raise Usage(
+            f"{name} could not be imported: it ends the program (sys.exit({stop.code!r})).\n"
+            '  fix: Let it do that below if __name__ == "__main__": alone.'
+        ) from stop
     except Exception as error:
         raise Usage(f"{name} could not be imported: {type(error).__name__}: {error}") from error
+
+
+def _of_file(path: Path) -> ModuleType:
+    """Import a file once, under a name that no import statement can mean: it hides no module."""
+    name = str(path.with_suffix("")).replace(".", ":")
+    if name in sys.modules:
+        return sys.modules[name]
+    loader = SourceFileLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    module = importlib.util.module_from_spec(cast("ModuleSpec", spec))
+    sys.modules[name] = module  # before it runs: its dataclasses and pickles look there
+    try:
+        loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def told(problem: BaseException) -> str:
+    """Say what went wrong; where, unless that is merely what called the command line.
+
+    >>> told(KeyError("x"))
+    "KeyError('x')"
+    """
+    if not isinstance(problem, TinygradError):
+        return repr(problem)
+    if problem.where != user_location():
+        return str(problem)
+    return str(TinygradError(problem.what, problem.fix, where=None))
 
 
 def arguments(
@@ -87,9 +128,18 @@ def _fitted(
     if unknown:
         raise Usage(f"the function has no parameter {unknown[0]}; its parameters: {listed}.")
     if missing:
-        raise Usage(f"give each parameter a shape or a constant: {missing[0]}=4,3 is missing.")
+        raise Usage(
+            f"give each parameter a shape or a constant: {_listed(missing)} missing "
+            f"({missing[0]}=4 draws 4 numbers, {missing[0]}:=4 is the number 4)."
+        )
     ordered = [n for n in names if n in drawn] + [n for n in drawn if n not in names]
     return {n: drawn[n] for n in ordered}, constants
+
+
+def _listed(names: Sequence[str]) -> str:
+    """List names in a sentence, with the verb."""
+    *others, last = names
+    return f"{', '.join(others)} and {last} are" if others else f"{last} is"
 
 
 def _shape(text: str, value: str) -> tuple[int, ...]:
