@@ -19,7 +19,6 @@ from tinygrad_bn.viz.telling import Mark, marks
 from tinygrad_bn.viz.text import listing
 from tinygrad_bn.viz.union import union
 
-
 _TITLE = 80
 
 

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.state import Scope
-from tinygrad_bn.graph.sweep import ancestors
 from tinygrad_bn.graph.tensor import Tensor, Variable
 from tinygrad_bn.viz.labels import (
     clean,
@@ -23,7 +22,8 @@ from tinygrad_bn.viz.labels import (
 from tinygrad_bn.viz.mirror import mirrored
 from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge, Line
 from tinygrad_bn.viz.naming import assigned
-from tinygrad_bn.viz.subject import Subject
+from tinygrad_bn.viz.steps import RESULT
+from tinygrad_bn.viz.subject import Subject, used_values
 
 Path: TypeAlias = tuple[Scope, ...]
 Place: TypeAlias = Tensor | tuple[Scope, int]
@@ -85,6 +85,8 @@ class Reader:
         self.results, self.inputs = set(subject.results), set(subject.inputs)
         gradients = subject.gradients
         self.starts = {gradients[r] for r in subject.results if r in gradients}
+        self.used = used_values(self.nodes)
+        self.passed = {(s.node, p.position) for s in subject.steps for p in s.parts}
         self.paths: dict[Scope | None, Path] = {None: ()}
         self.users: dict[Tensor, list[Tensor]] = defaultdict(list)
         for node in self.nodes:
@@ -168,9 +170,9 @@ class Reader:
 
     def _given(self) -> dict[Tensor, str]:
         """Name every tensor that the user named, by itself or by the variable that holds it."""
-        variables = assigned(self.nodes, self.users, self.path)
         bound = self.subject.variables
-        wishes = {n: n.name or variables.get(n) or bound.get(n) or "" for n in self.nodes}
+        variables = assigned(self.nodes, self.users, self.path, self.subject.site)
+        wishes = {n: n.name or bound.get(n) or variables.get(n) or "" for n in self.nodes}
         return {n: clean(wish) for n, wish in wishes.items() if wish}
 
     def _titles(self) -> dict[Tensor, str]:
@@ -228,6 +230,8 @@ class Reader:
         facts["shape"] = ", ".join(dict.fromkeys(shape_text(n.shape) for n in [*leaving][:3]))
         facts["name"] = "∂ " * level + (clean(scope.name) or "scope")
         facts["result"] = any(n in self.results for n in members)
+        passing = [n for n in (*members, *leaving) if n in self.subject.gradients]
+        facts["gradient"] = self._gradient(passing[-1]) if passing else None
         given = [self.given[n] for n in leaving if n in self.given and not level]
         note = " ".join(
             [count, *(["·", few(named)] if named else []), *(["→", *given] if given else [])]
@@ -249,14 +253,14 @@ class Reader:
             "shape": shape_text(node.shape),
             "dtype": str(node.dtype),
             "result": node in self.results,
-            "value": summary(node.data) if self.values else None,
+            "value": summary(self.used.get(node, node.data)) if self.values else None,
             "gradient": self._gradient(node),
         }
 
     def _gradient(self, node: Tensor) -> Line | None:
         if self.level[node] or self.subject.backward in ("none", "ops"):
             return None
-        gradient = self.subject.gradients.get(node, node.grad)
+        gradient = self.subject.gradients.get(node)
         return None if gradient is None else summary(gradient.data)
 
     def _call(self, node: Tensor) -> str:
@@ -268,13 +272,13 @@ class Reader:
         return f"{node.op.name}({', '.join([*operands, *_parameters(node)])})"
 
     def saved(self) -> list[tuple[int, int]]:
-        """List the forward cards whose values the rule of another reads, as recorded."""
+        """List the forward cards whose values the rules of another read."""
         pairs: dict[tuple[int, int], None] = {}
-        for node in ancestors(self.subject.gradients.values()):
-            origin = node.adjoint_of
-            if origin in self.place:
-                read = (x for x in _tensors(node) if x in self.place and x.adjoint_of is None)
-                pairs |= dict.fromkeys((self._number(x), self._number(origin)) for x in read)
+        for step in self.subject.steps:
+            for position in sorted(frozenset[int]().union(*(p.reads for p in step.parts))):
+                x = step.node if position == RESULT else step.node.inputs[position]
+                if isinstance(x, Tensor) and x in self.place:
+                    pairs[self._number(x), self._number(step.node)] = None
         return list(pairs)
 
     # edges, clusters, alignment ----------------------------------------------------------------
@@ -283,7 +287,9 @@ class Reader:
         edges: dict[tuple[int, ...], Edge] = {}
         for node in self.place:
             for key, edge in self._into(node):
-                edges.setdefault(key, edge)
+                known = edges.setdefault(key, edge)
+                if edge.flows and not known.flows:
+                    edges[key] = known._replace(flows=True)
         return list(edges.values())
 
     def _into(self, node: Tensor) -> Iterator[tuple[tuple[int, ...], Edge]]:
@@ -299,7 +305,7 @@ class Reader:
             if isinstance(x, Tensor) and x not in self.folded and self._number(x) != target:
                 source, saved = self._number(x), self.level[x] < self.level[node]
                 mark, which = ("", -1) if saved else (marks[i], i if alone else x.index)
-                flows = i in node.wrt and x in self.subject.gradients
+                flows = (node, i) in self.passed
                 yield (source, target, which), Edge(source, target, i, mark, saved, flows)
 
     def _number(self, node: Tensor) -> int:
