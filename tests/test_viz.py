@@ -1,5 +1,6 @@
 """Drawing: what is drawn, the same bytes each time, hostile names, sizes."""
 
+import contextlib
 import dataclasses
 import gc
 import os
@@ -19,6 +20,7 @@ import tinygrad_bn as tg
 from tinygrad_bn import viz
 from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
 from tinygrad_bn.graph.tensor import Variable
+from tinygrad_bn.viz import drawing
 from tinygrad_bn.viz.labels import clean, number, summary
 from tinygrad_bn.viz.legend import legend
 from tinygrad_bn.viz.reading import diagram
@@ -241,6 +243,19 @@ def test_nan_and_infinities_are_marked():
 )
 def test_a_summary_fits_every_kind_of_array(values, text):
     assert summary(values).text == text
+
+
+def test_a_mask_of_minus_infinity_is_no_alarm_and_what_overflows_is():
+    x = tg.Tensor([1.0, 800.0], requires_grad=True, name="x")
+    masked = tg.where([True, False], x, -np.inf)
+    shifted = masked - 1
+    with np.errstate(all="ignore"):
+        overflown = tg.exp(x) + shifted
+        found = drawn(tg.sum(tg.exp(shifted)) + tg.sum(overflown), values=True)
+    alarms = [(c.badge, c.value.text) for c in found.cards if c.value.alarm]
+    calm = [c.badge for c in found.cards if "∞" in c.value.text and not c.value.alarm]
+    assert calm == ["where(·, ·, −∞)", "− 1"]
+    assert alarms[0] == ("exp", "1 of 2 ∞")
 
 
 def test_a_named_constant_is_an_input_and_an_anonymous_one_a_constant():
@@ -526,6 +541,15 @@ def test_a_digraph_renders_too_and_folders_are_made(tmp_path):
 # sizes ------------------------------------------------------------------------------------------
 
 
+def deep_chain(levels):
+    y = tg.Tensor(1.0, requires_grad=True, name="x")
+    with contextlib.ExitStack() as stack:
+        for i in range(levels):
+            stack.enter_context(tg.scope(f"s{i}"))
+            y = (y + 1) * 2
+    return y
+
+
 def chain(length):
     x = y = tg.Tensor(1.0, requires_grad=True, name="x")
     for _ in range(length):
@@ -566,6 +590,15 @@ def test_too_many_nodes_name_the_depth_that_would_do():
         'suffix ".txt".'
     )
     assert x.grad is None
+
+
+def test_the_depth_that_would_do_is_found_without_trying_them_all(monkeypatch):
+    reads = []
+    monkeypatch.setattr(drawing, "diagram", lambda *a, **k: reads.append(k) or diagram(*a, **k))
+    y = deep_chain(300)
+    with pytest.raises(viz.RenderError, match=r"Pass depth=\d+, which draws \d+"):
+        viz.graph(y)
+    assert len(reads) < 12
 
 
 # bad input ---------------------------------------------------------------------------------------

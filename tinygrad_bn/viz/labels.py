@@ -158,7 +158,9 @@ def summary(values: npt.NDArray[Any]) -> Line:
 def _alarm(values: npt.NDArray[Any]) -> Line:
     if values.size == 1:
         return Line(number(values.reshape(())[()]), alarm=True)
-    counts = ((np.isnan(values).sum(), "NaN"), (np.isinf(values).sum(), "∞"))
+    below = np.isinf(values) & (values.real < 0 if values.dtype.kind == "f" else False)
+    signs = ((np.isnan(values), "NaN"), (np.isinf(values) & ~below, "∞"), (below, "−∞"))
+    counts = [(np.count_nonzero(where), what) for where, what in signs]
     found = [f"{count} of {values.size} {what}" for count, what in counts if count]
     return Line(", ".join(found), alarm=True)
 

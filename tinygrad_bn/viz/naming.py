@@ -79,6 +79,14 @@ def bound(frame: FrameType | None) -> dict[Tensor, str]:
     return found
 
 
+def main_frame() -> FrameType | None:
+    """Return the frame of the notebook's cell, or of the script, that is now shown a result."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__") != "__main__":
+        frame = frame.f_back
+    return frame
+
+
 def _parameters(code: CodeType) -> Iterator[str]:
     count = code.co_argcount + code.co_kwonlyargcount
     count += bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)

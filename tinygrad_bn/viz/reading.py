@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.state import Scope
 from tinygrad_bn.graph.tensor import Tensor, Variable
@@ -65,6 +67,19 @@ def nesting(drawn: Diagram) -> int:
     return max((len(frames) for frames in drawn.frames().values()), default=0)
 
 
+def deepest(read: Callable[[int], Diagram], levels: int, most: int) -> tuple[int, Diagram] | None:
+    """Find the deepest of some levels with at most so many cards, by halving: deeper is more."""
+    low, high, found = 0, levels - 1, None
+    while low <= high:
+        depth = (low + high) // 2
+        drawn = read(depth)
+        if len(drawn.cards) <= most:
+            low, found = depth + 1, (depth, drawn)
+        else:
+            high = depth - 1
+    return found
+
+
 class Reader:
     """One reading: every table is filled in one pass over the nodes in recording order.
 
@@ -102,6 +117,7 @@ class Reader:
         for node, place in self.place.items():
             self.members[place].append(node)
         self.number = {place: i for i, place in enumerate(self.members)}
+        self.masked = self._masked() if self.values else set()
         self.given = self._given()
         self.titles = self._titles()
 
@@ -253,9 +269,24 @@ class Reader:
             "shape": shape_text(node.shape),
             "dtype": str(node.dtype),
             "result": node in self.results,
-            "value": summary(self.used.get(node, node.data)) if self.values else None,
+            "value": self._value(node) if self.values else None,
             "gradient": self._gradient(node),
         }
+
+    def _masked(self) -> set[Tensor]:
+        """Collect what is −∞ on purpose: where an operation was given −∞, and where it passes."""
+        found: set[Tensor] = set()
+        for node in self.nodes:
+            given = any(_is_minus_infinity(x) for x in node.values if np.ndim(x) == 0)
+            passed = any(x in found for x in _tensors(node))
+            if (given or passed) and node.dtype.kind == "f":
+                bad = node.data[~np.isfinite(node.data)]
+                found |= {node} if bad.size and (bad == -np.inf).all() else set()
+        return found
+
+    def _value(self, node: Tensor) -> Line:
+        line = summary(self.used.get(node, node.data))
+        return line._replace(alarm=line.alarm and node not in self.masked)
 
     def _gradient(self, node: Tensor) -> Line | None:
         if self.level[node] or self.subject.backward in ("none", "ops"):
@@ -347,6 +378,10 @@ class Reader:
             if origin in self.place:
                 pairs.setdefault(self._number(origin), self._number(node))
         return list(pairs.items())
+
+
+def _is_minus_infinity(x: Any) -> bool:
+    return isinstance(x, float | np.floating | np.ndarray) and bool(x == -np.inf)
 
 
 def _tensors(node: Tensor) -> Iterable[Tensor]:
