@@ -29,6 +29,7 @@ from tinygrad_bn.viz.subject import subject_of
 
 GOLDEN = Path(__file__).parent / "golden"
 REWRITE = "TINYGRAD_BN_REWRITE_GOLDEN"
+HUGE = np.finfo("longdouble").max
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -239,6 +240,10 @@ def test_nan_and_infinities_are_marked():
         (np.array([1e200, -1e200]), "largest 1e+200"),
         (np.array(np.inf), "∞"),
         (np.array([60000.0, 60000.0], dtype=np.float16), "mean 6e+04, std 0"),
+        (
+            np.array([np.finfo("longdouble").max, 1]),
+            "largest " + number(np.finfo("longdouble").max),
+        ),
     ],
 )
 def test_a_summary_fits_every_kind_of_array(values, text):
@@ -517,6 +522,13 @@ def test_hostile_names_render_as_text(name, tmp_path):
         assert viz.render(result, tmp_path / "a.txt", depth=depth).read_text(encoding="utf-8")
         tags = {element.tag.removeprefix(SVG) for element in ET.fromstring(svg).iter()}  # noqa: S314  (ours)
         assert tags <= {"svg", "g", "title", "polygon", "path", "text", "polyline", "a"}
+
+
+def test_a_name_that_is_no_string_is_refused_or_written():
+    with pytest.raises(DTypeError) as caught, tg.scope(3):
+        pass
+    assert caught.value.what == "scope(3): a name is a string, not a int."
+    assert names(tg.Tensor([1.0], name=5)) == ["5"]
 
 
 def test_a_long_name_is_cut():
