@@ -9,8 +9,8 @@ against the labels. You will see, for ``batch_norm`` and for ``softmax``, each a
 - ``….html``: a page to explore, that plays forward and backward one rule at a time;
 - ``batch_norm_diff``: training against evaluation; ``softmax_diff``: softmax against log-softmax.
 
-And the numbers that the pictures are about: what a batch's gradient sums to, on how many ways the
-gradient comes back to x, and how far the derived gradient is from ``y_hat - y``.
+And the numbers that the pictures are about: on how many ways the gradient comes back, what it sums
+to over the batch, and how far it is from ``y_hat - y``. Begin with the pages.
 
     python demos/03_see_batch_norm.py [--fast] [--out DIR] [--seed N]
 """
@@ -18,6 +18,7 @@ gradient comes back to x, and how far the derived gradient is from ``y_hat - y``
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,24 @@ import tinygrad_bn as tg
 from tinygrad_bn import viz
 
 CLASSES, SAMPLES, PIXELS = 4, 12, 4
+
+WAYS: dict[str, dict[str, Any]] = {
+    "": {"legend": True},
+    "_rules": {"backward": "rules", "legend": True},
+    "_operations": {"backward": "ops", "values": False, "legend": True},
+}
+"""How each graph is drawn, by the end of the file's name."""
+
+MEANING = {
+    "ways back from the loss to x": "two at x − μ times two at x: directly, through σ, through μ, "
+    "and through σ and μ, which adds up to nothing, since deviations from the mean sum to 0",
+    "sum over the batch of the gradient of x": "what moves all samples alike moves no output: "
+    "the gradient is centred",
+    "ways back from the loss to z": "directly, and through the sum that all outputs are divided by",
+    "largest deviation of that from y_hat - y": "five rules applied one after the other, "
+    "and this simple expression comes out",
+}
+"""What the numbers tell."""
 
 
 def load(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -69,11 +88,20 @@ def softmax_loss(pixels: np.ndarray, labels: np.ndarray) -> dict[str, tg.Tensor]
 def differences(pixels: np.ndarray) -> dict[str, viz.Difference]:
     """Compare batch norm in training with evaluation, and softmax with its logarithm."""
     layer = tg.nn.BatchNorm(PIXELS)
-    training = tg.trace(layer, pixels)
-    evaluation = tg.trace(layer.eval(), pixels)
+    for _ in range(30):
+        layer(pixels)  # so that the running statistics are those of the data
+
+    def normed(x: tg.Tensor) -> tg.Tensor:
+        return layer(x)
+
+    training = tg.trace(normed, pixels)
+    layer.eval()
+    evaluation = tg.trace(normed, pixels)
     z = tg.standardize(pixels, axis=0)
     return {
-        "batch_norm": viz.diff(training, evaluation),
+        "batch_norm": viz.diff(
+            training, evaluation, title="batch norm: from training to evaluation"
+        ),
         "softmax": viz.diff(tg.trace(tg.softmax, z), tg.trace(tg.log_softmax, z)),
     }
 
@@ -82,16 +110,11 @@ def work(
     name: str, loss: tg.Tensor, difference: viz.Difference, out: Path, *, fast: bool
 ) -> dict[Path, Callable[[], Path]]:
     """List what is drawn of one of the two: how, by path."""
-    ways: dict[str, dict[str, Any]] = {
-        name: {"legend": True},
-        f"{name}_rules": {"backward": "rules"},
-        f"{name}_operations": {"backward": "ops", "values": False},
-    }
     page = out / f"{name}.html"
     listed = {page: partial(viz.explore, loss, page, title=name.replace("_", " "))}
     for suffix in ("svg",) if fast else ("svg", "png"):
-        for stem, options in ways.items():
-            path = out / f"{stem}.{suffix}"
+        for way, options in WAYS.items():
+            path = out / f"{name}{way}.{suffix}"
             listed[path] = partial(viz.render, loss, path, **options)
         path = out / f"{name}_diff.{suffix}"
         listed[path] = partial(viz.render, difference, path)
@@ -140,15 +163,17 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             name, recorded["loss"], between[name], options.out, fast=options.fast
         ).items()
     }
-    bar = tqdm(listed.items(), desc="drawing", unit="picture", ncols=88)
+    bar = tqdm(listed.items(), desc="drawing", unit="picture", ncols=88, disable=None)
     for path, draw in bar:
         bar.set_postfix_str(path.name)
         draw()
 
     numbers = measure(normed, softened)
     for what, value in numbers.items():
-        print(f"{what:44}{value:>12.4g}")
-    print(f"{len(listed)} files: {options.out}/")
+        print(f"{what:42}{value:>12.4g}")
+        if what in MEANING:
+            print(textwrap.indent(textwrap.fill(MEANING[what], 76), "    "))
+    print(f"{len(listed)} files in {options.out}/: begin with batch_norm.html and softmax.html")
     return numbers
 
 

@@ -71,7 +71,7 @@ def test_batch_norm_and_softmax_are_seen_from_all_sides(tmp_path, capsys):
     assert numbers["sum over the batch of the gradient of x"] <= rounding * largest
     deviation = numbers["largest deviation of that from y_hat - y"]
     assert deviation <= rounding * numbers["largest gradient of z"]
-    assert "10 files" in printed
+    assert "10 files in" in printed
     for name in ("batch_norm", "softmax"):
         for stem in (name, f"{name}_rules", f"{name}_operations", f"{name}_diff"):
             assert (tmp_path / f"{stem}.svg").stat().st_size > 1000
@@ -81,9 +81,9 @@ def test_batch_norm_and_softmax_are_seen_from_all_sides(tmp_path, capsys):
 
 
 def test_the_readme_shows_what_the_demo_draws(tmp_path):
-    demo, path = load("03_see_batch_norm"), tmp_path / "batch_norm_rules.svg"
-    loss = demo.batch_norm_loss(*demo.load(0))["loss"]
-    demo.viz.render(loss, path, backward="rules")
+    demo, path = load("03_see_batch_norm"), tmp_path / "softmax_rules.svg"
+    loss = demo.softmax_loss(*demo.load(0))["loss"]
+    demo.viz.render(loss, path, **demo.WAYS["_rules"])
     test_docs.compare_pictures(tmp_path)
 
 

@@ -1,26 +1,35 @@
 """Drawing: what is drawn, the same bytes each time, hostile names, sizes."""
 
+import contextlib
+import dataclasses
+import gc
 import os
 import subprocess
 import sys
+import weakref
 import xml.etree.ElementTree as ET
+from collections import Counter
 from pathlib import Path
 
 import graphviz
 import numpy as np
 import pytest
+import test_footguns
 
 import tinygrad_bn as tg
 from tinygrad_bn import viz
 from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
 from tinygrad_bn.graph.tensor import Variable
+from tinygrad_bn.viz import drawing
 from tinygrad_bn.viz.labels import clean, number, summary
 from tinygrad_bn.viz.legend import legend
 from tinygrad_bn.viz.reading import diagram
+from tinygrad_bn.viz.steps import applications
 from tinygrad_bn.viz.subject import subject_of
 
 GOLDEN = Path(__file__).parent / "golden"
 REWRITE = "TINYGRAD_BN_REWRITE_GOLDEN"
+HUGE = np.finfo("longdouble").max
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -194,12 +203,20 @@ def test_the_forward_graph_stands_left_of_its_gradient(tmp_path):
 
 def test_values_are_told_in_words_and_gradients_in_red():
     x = tg.Tensor([1.0, 3.0], requires_grad=True, name="x")
-    (x * x).sum().backward()
-    source = viz.graph(x * x, values=True).source
+    loss = tg.sum(x * x)
+    source = viz.graph(loss).source
     assert "mean 2, std 1" in source
     assert '#c0392b" POINT-SIZE="9">∂ mean 4, std 2' in source
-    assert "mean 2, std 1" not in viz.graph(x * x, values=False).source
-    assert "mean" not in viz.graph(x * x, values=False, backward="none").source
+    assert "mean 2, std 1" not in viz.graph(loss, values=False).source
+    assert "mean" not in viz.graph(loss, values=False, backward="none").source
+
+
+def test_what_backward_left_in_grad_is_not_the_gradient_of_this_result():
+    x = tg.Tensor([1.0, 3.0], requires_grad=True, name="x")
+    tg.sum(x * 100).backward()
+    assert "∂" not in viz.graph(x * x).source
+    held = tg.sum(tg.stop_gradient(x) * tg.Tensor([2.0, 2.0], requires_grad=True, name="w"))
+    assert [c.name for c in drawn(held, backward="rules").cards if c.level == 1][-1] == "∂w"
 
 
 def test_nan_and_infinities_are_marked():
@@ -223,10 +240,27 @@ def test_nan_and_infinities_are_marked():
         (np.array([1e200, -1e200]), "largest 1e+200"),
         (np.array(np.inf), "∞"),
         (np.array([60000.0, 60000.0], dtype=np.float16), "mean 6e+04, std 0"),
+        (
+            np.array([np.finfo("longdouble").max, 1]),
+            "largest " + number(np.finfo("longdouble").max),
+        ),
     ],
 )
 def test_a_summary_fits_every_kind_of_array(values, text):
     assert summary(values).text == text
+
+
+def test_a_mask_of_minus_infinity_is_no_alarm_and_what_overflows_is():
+    x = tg.Tensor([1.0, 800.0], requires_grad=True, name="x")
+    masked = tg.where([True, False], x, -np.inf)
+    shifted = masked - 1
+    with np.errstate(all="ignore"):
+        overflown = tg.exp(x) + shifted
+        found = drawn(tg.sum(tg.exp(shifted)) + tg.sum(overflown), values=True)
+    alarms = [(c.badge, c.value.text) for c in found.cards if c.value.alarm]
+    calm = [c.badge for c in found.cards if "∞" in c.value.text and not c.value.alarm]
+    assert calm == ["where(·, ·, −∞)", "− 1"]
+    assert alarms[0] == ("exp", "1 of 2 ∞")
 
 
 def test_a_named_constant_is_an_input_and_an_anonymous_one_a_constant():
@@ -309,16 +343,156 @@ def test_the_legend_explains_what_occurs_and_nothing_else():
         return [entry.meaning for entry in legend(drawn(loss, **options))]
 
     plain = ["requires a gradient", "constant", "elementwise", "reduction", "unary"]
-    values, gradients = "a value is used", "a gradient is passed back"
-    assert told(backward="none") == [*plain, values]
-    assert told() == [*plain, values, "gradient of the result"]
-    mirror = told(backward="rules")
-    assert mirror[-5:] == [
-        "the gradient starts here", "gradient", values, gradients, "a rule reads a value"
+    values, order = "a value is used", "operands in their order"
+    assert told(backward="none") == [*plain, values, order]
+    assert told() == [*plain, values, order, "derivative of the result by this value"]
+    assert told(backward="rules")[len(plain) :] == [
+        "the gradient starts here", "gradient", values, "a gradient is passed back",
+        "a rule reads a value", order, "so many gradients meet",
     ]  # fmt: skip
     assert "several operations" in told(depth=0)
     assert "labelloc=b" in viz.graph(loss, legend=True).source
     assert "a value is used" not in viz.graph(loss).source
+
+
+# what the arrows of a gradient say ----------------------------------------------------------------
+
+
+def norm_of_a_trace(x):
+    return (tg.batch_norm(x) ** 2 * x.shape[0]).sum()
+
+
+def dead_path(x, w):
+    with tg.scope("s"):
+        m = tg.stop_gradient(tg.exp(x) * 1)
+        y = w * m
+    return (y * x).sum()
+
+
+def flat_last(x):
+    with tg.scope("s"):
+        y = tg.exp(x)
+        m = y > 2
+    return tg.sum(tg.where(m, y, 0.0) * x)
+
+
+def one_sided(x):
+    half = tg.custom_rule(vjp=[lambda xp, g, out, a, b: g, lambda xp, g, out, a, b: None])(
+        one_and_b
+    )
+    return tg.sum(half(x, x) * x)
+
+
+def one_and_b(a, b):
+    return a + b - b
+
+
+ARROWS = [norm_of_a_trace, dead_path, flat_last, one_sided]
+
+
+@pytest.mark.parametrize("function", ARROWS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("traced", [False, True], ids=["run", "traced"])
+@pytest.mark.parametrize("depth", [None, 0, 1])
+def test_every_gradient_comes_along_the_arrows_of_the_rules_that_gave_it(function, traced, depth):
+    count = function.__code__.co_argcount
+    arguments = [
+        tg.Tensor(np.linspace(0.5, 2.0, 6).reshape(3, 2) + i, requires_grad=True)
+        for i in range(count)
+    ]
+    with test_footguns.restored():
+        loss = tg.trace(function, *arguments) if traced else function(*arguments)
+        found = drawn(loss, backward="rules", depth=depth)
+        (result,) = loss.results if traced else (loss,)
+        steps = applications(result)
+    images = {image: card for card, image in found.beside}
+    place = {t: n for n, ts in enumerate(found.tensors) if n not in images for t in ts}
+    wanted = Counter(
+        (place[s.node], place[p.operand])
+        for s in steps
+        for p in s.parts
+        if place[s.node] != place[p.operand]
+    )
+    arrows = Counter(
+        (images[e.source], images[e.target])
+        for e in found.edges
+        if not e.saved and e.source in images
+    )
+    if depth is None:
+        assert arrows == wanted
+        sums = Counter(target for _, target in wanted.elements())
+        for image, card in images.items():
+            several = f"sum of {sums[card]}" if sums[card] > 1 else ""
+            assert found.cards[image].note == several
+    assert arrows.keys() == wanted.keys()
+
+
+def test_the_dashed_arrows_come_from_the_values_that_each_rule_reads():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    y = tg.Tensor([3.0, 4.0], requires_grad=True, name="y")
+    root = tg.sqrt(x)
+    product = root * y
+    total = product + x
+    found = drawn(tg.sum(total), backward="rules")
+    named = [c.name for c in found.cards]
+    saved = {(named[e.source], named[e.target]) for e in found.edges if e.saved}
+    assert saved == {("root", "∂root"), ("root", "∂product"), ("y", "∂product")}
+
+
+def test_a_value_is_the_one_that_was_used_also_after_it_was_assigned():
+    w = Variable([2.0], requires_grad=True, name="w")
+    loss = tg.sum(w * w)
+    w.assign([100.0])
+    for backward in ("annotate", "rules"):
+        found = drawn(loss, backward=backward, values=True)
+        assert found.cards[0].value.text == "2"
+        assert any(line.text == "4" for c in found.cards for line in (c.value, c.gradient) if line)
+
+
+# what names say -----------------------------------------------------------------------------------
+
+
+def test_a_variable_names_the_one_tensor_that_it_holds():
+    x = tg.Tensor(np.ones((3, 2)), requires_grad=True)
+    q, k, v = x * 1
+    a, b = map(tg.exp, (q, k))
+    first, *rest = x
+    ys = [*map(tg.sin, (a, b))]
+    zs = list(map(tg.cos, ys))
+    if (walrus := tg.tanh(v)) is None:
+        return
+    conditional = zs[0] if walrus is None else tg.abs(zs[1])
+    total = tg.sum(first) + sum([conditional.sum(), rest[0].sum(), zs[0].sum(), walrus.sum()])
+    subject = dataclasses.replace(subject_of(total, "none"), variables={})
+    found = {c.name for c in diagram(subject).cards if c.name}
+    assert found == {"walrus", "conditional", "total"}
+    found = {c.name for c in diagram(subject_of(total, "none")).cards if c.name}
+    known = {"x", "q", "k", "v", "a", "b", "first", "walrus", "conditional", "total"}
+    assert found == known
+
+
+def test_the_variable_of_a_trace_names_no_tensor():
+    kept = tg.trace(tg.softmax, np.ones(3))
+    assert "kept" not in [c.name for c in diagram(subject_of(kept, "none")).cards]
+
+
+def test_names_are_found_behind_many_others():
+    names = "".join(f"v{i} = 0\n" for i in range(300))
+    space = {"tg": tg}
+    exec(f"x = tg.Tensor([1.0], requires_grad=True)\n{names}late = x * 2\nlater = late * 2", space)  # noqa: S102
+    later = space["later"]
+    assert [c.name for c in drawn(later).cards] == ["", "late", "later"]
+
+
+def test_drawing_keeps_nothing_alive():
+    gc.disable()
+    try:
+        loss = normalised_loss()
+        dead = weakref.ref(loss)
+        viz.graph(loss, backward="rules")
+        loss = None
+        assert dead() is None
+    finally:
+        gc.enable()
 
 
 # names ----------------------------------------------------------------------------------------
@@ -350,6 +524,13 @@ def test_hostile_names_render_as_text(name, tmp_path):
         assert tags <= {"svg", "g", "title", "polygon", "path", "text", "polyline", "a"}
 
 
+def test_a_name_that_is_no_string_is_refused_or_written():
+    with pytest.raises(DTypeError) as caught, tg.scope(3):
+        pass
+    assert caught.value.what == "scope(3): a name is a string, not a int."
+    assert names(tg.Tensor([1.0], name=5)) == ["5"]
+
+
 def test_a_long_name_is_cut():
     assert clean("x" * 100) == "x" * 31 + "…"
     assert number(-1.5) == "−1.5"
@@ -370,6 +551,15 @@ def test_a_digraph_renders_too_and_folders_are_made(tmp_path):
 
 
 # sizes ------------------------------------------------------------------------------------------
+
+
+def deep_chain(levels):
+    y = tg.Tensor(1.0, requires_grad=True, name="x")
+    with contextlib.ExitStack() as stack:
+        for i in range(levels):
+            stack.enter_context(tg.scope(f"s{i}"))
+            y = (y + 1) * 2
+    return y
 
 
 def chain(length):
@@ -412,6 +602,15 @@ def test_too_many_nodes_name_the_depth_that_would_do():
         'suffix ".txt".'
     )
     assert x.grad is None
+
+
+def test_the_depth_that_would_do_is_found_without_trying_them_all(monkeypatch):
+    reads = []
+    monkeypatch.setattr(drawing, "diagram", lambda *a, **k: reads.append(k) or diagram(*a, **k))
+    y = deep_chain(300)
+    with pytest.raises(viz.RenderError, match=r"Pass depth=\d+, which draws \d+"):
+        viz.graph(y)
+    assert len(reads) < 12
 
 
 # bad input ---------------------------------------------------------------------------------------

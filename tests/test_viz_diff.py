@@ -94,11 +94,11 @@ def test_softmax_and_log_softmax_part_after_the_sum():
 
 def test_batch_norm_in_evaluation_has_lost_its_statistics():
     d = normalisation()
-    assert ops(d.removed)[1:5] == ["sum", "divide", "subtract", "square"]
+    assert ops(d.removed)[1:5] == ["subtract", "sum", "divide", "square"]
     assert ops(d.added) == ["mean", "constant"]
     assert told(d) == [
-        ("subtract", "b: constant → mean"),
-        ("divide", "a: another subtract", "b: sqrt → constant"),
+        ("subtract", "a: x − pilot → x", "b: μ − pilot → mean"),
+        ("divide", "b: sqrt → constant"),
     ]
     assert ops(new for _, new in d.affected) == ["multiply", "add"]
 
@@ -148,13 +148,39 @@ def test_values_of_what_has_a_name_or_is_trained_are_data():
     assert not viz.diff(one, other)
 
 
-def test_values_of_arrays_are_data_and_scalars_are_not():
-    assert not viz.diff(leaf() * np.arange(4.0), leaf() * np.ones(4))
+def test_constants_are_compared_arrays_as_well_as_scalars():
+    other = viz.diff(leaf() * np.arange(4.0), leaf() * np.ones(4))
+    assert [c.what for c in other.changed] == [("other values",)]
+    assert ops(new for _, new in other.affected) == ["multiply"]
+    assert not viz.diff(leaf() * np.ones(4), leaf() * np.ones(4))
     shapes = viz.diff(leaf() * np.ones(4), leaf() * np.ones((3, 1), np.float32))
     assert [c.what for c in shapes.changed] == [("shape 4 → 3×1", "float64 → float32")]
     assert ops(new for _, new in shapes.affected) == ["multiply"]
     factor = viz.diff(leaf() * tg.Tensor(2.0), leaf() * np.float32(3))
     assert told(factor) == [("multiply", "2 → 3")]
+
+
+def test_axes_are_the_same_from_either_end():
+    def summed(axis):
+        return tg.trace(lambda z: tg.sum(tg.expand_dims(z, axis=axis), axis=axis), np.ones((2, 3)))
+
+    assert not viz.diff(summed(-1), summed(2))
+    assert viz.diff(summed(-1), summed(0))
+
+
+def test_what_no_operation_recorded_is_not_called_the_same():
+    with pytest.raises(DTypeError) as caught:
+        viz.diff(tg.softmax(np.ones(3)), tg.log_softmax(np.ones(3)))
+    assert caught.value.what == "diff of a tensor that no operation recorded."
+    assert caught.value.fix.startswith("Trace the function, tg.trace(f, x)")
+    same = tg.trace(lambda x: x, np.ones(3))
+    assert not viz.diff(same, same)
+
+
+def test_a_title_of_ones_own_stands_above():
+    d = viz.diff(tg.exp(leaf()), tg.sin(leaf()), title="exp, and sin")
+    assert str(d).startswith("exp, and sin: ")
+    assert "exp, and sin" in viz.graph(d).source
 
 
 def test_a_constant_without_a_name_is_known_by_its_users():
@@ -262,7 +288,7 @@ def test_an_operation_that_was_inserted_does_not_paint_what_follows():
 
     d = viz.diff(deep(leaf(), inserted=False), deep(leaf(), inserted=True))
     assert ops(d.added) == ["exp"]
-    assert told(d) == [("multiply", "operand: tanh → exp")]
+    assert told(d) == [("multiply", "operand: tanh → x")]
     assert not d.removed
     assert len(d.affected) == 26
 
@@ -502,7 +528,7 @@ def test_signs_and_a_legend_are_drawn_and_not_by_colour_alone(tmp_path):
     assert {"+", "−", "~", "↓"} <= set(texts)
     legend = ["+ 2 added", "− 9 removed", "~ 2 changed", "↓ 2 downstream", "3 the same"]
     assert [t for t in texts if t in legend] == legend
-    assert "b: constant → mean" in texts
+    assert "b: μ − pilot → mean" in texts
     source = viz.graph(normalisation()).source
     assert source.count('style="rounded,filled,dashed"') == 8
     assert source.count("onormal") == 2 * source.count("style=dashed")

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 from IPython.core.formatters import DisplayFormatter
+from IPython.core.interactiveshell import InteractiveShell
 
 import tinygrad_bn as tg
 from tinygrad_bn import viz
@@ -109,3 +110,23 @@ def test_a_repr_computes_no_gradient():
     assert "∂" not in shown(y)["text/html"]
     y.backward()
     assert "∂" not in shown(y)["text/html"]
+
+
+def test_a_difference_shows_its_text_and_its_drawing():
+    z = np.ones((2, 3))
+    between = viz.diff(tg.trace(tg.softmax, z), tg.trace(tg.log_softmax, z))
+    bundle = shown(between)
+    assert bundle["text/plain"] == str(between)
+    assert {"+", "−", "log"} <= {t.strip() for t in texts(bundle["text/html"])}
+
+
+def test_a_leaf_is_named_by_the_variable_of_the_cell():
+    shell = InteractiveShell.instance()
+    try:
+        shell.run_cell("import tinygrad_bn as tg")
+        shell.run_cell("given = tg.Tensor([1.0, 2.0], requires_grad=True)")
+        shell.run_cell("from IPython.core.formatters import DisplayFormatter as F")
+        shell.run_cell("html = F().format(tg.exp(given))[0]['text/html']")
+        assert "given" in texts(shell.user_ns["html"])
+    finally:
+        InteractiveShell.clear_instance()

@@ -26,8 +26,8 @@ from tinygrad_bn.viz.page.arrays import Arrays, facts
 from tinygrad_bn.viz.page.contents import Contents
 from tinygrad_bn.viz.page.layout import HEIGHT, layout_of
 from tinygrad_bn.viz.page.rules import rule_text
-from tinygrad_bn.viz.page.steps import applications
 from tinygrad_bn.viz.page.views import views_of
+from tinygrad_bn.viz.steps import applications
 from tinygrad_bn.viz.style import FAMILIES
 from tinygrad_bn.viz.subject import subject_of
 

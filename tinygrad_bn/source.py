@@ -12,6 +12,13 @@ SEARCHING = f"{os.sep}hypothesis{os.sep}"
 PACKAGE = __file__.removesuffix("source.py")
 
 
+class Site(NamedTuple):
+    """An instruction of the user's code, as it is kept until somebody asks for its line."""
+
+    code: CodeType
+    instruction: int
+
+
 class Location(NamedTuple):
     """A line of the user's code."""
 

@@ -25,6 +25,7 @@ from tinygrad_bn.graph.namespaces import engine
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.sweep import ancestors
 from tinygrad_bn.graph.tensor import Tensor
+from tinygrad_bn.source import Site
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +34,14 @@ class Trace:
 
     ``inputs``: the traced tensors, in order; ``outputs``: what the function returned;
     ``nodes``: operations in recording order; ``constants``: values the function closed over, as
-    they were, which the program takes as keywords. ``print(trace)`` shows the NumPy program.
+    they were, which the program takes as keywords; ``site``: the instruction that asked for the
+    trace. ``print(trace)`` shows the NumPy program.
     """
 
     name: str
     inputs: tuple[Tensor, ...]
     outputs: Any
+    site: Site | None = field(default=None, repr=False)
     _values: dict[Tensor, Any] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tinygrad_bn.errors import DTypeError
+
 if TYPE_CHECKING:
     from tinygrad_bn.graph.tensor import Tensor
 
@@ -94,6 +96,8 @@ def using(**changes: Any) -> Iterator[State]:
 class scope:  # noqa: N801  (used like a function)
     """Name a stretch of the graph, for diagrams and programs: ``with scope("encoder"): ...``.
 
+    Raises DTypeError for a name that is no string.
+
     >>> import tinygrad_bn as tg
     >>> with tg.scope("double"):
     ...     y = tg.Tensor([1.0], requires_grad=True) * 2
@@ -105,6 +109,11 @@ class scope:  # noqa: N801  (used like a function)
     composed: ClassVar[bool] = False
 
     def __init__(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise DTypeError(
+                f"scope({name!r}): a name is a string, not a {type(name).__name__}.",
+                'Write it as one: scope(f"block {i}").',
+            )
         self._name = name
 
     def __enter__(self) -> Scope:

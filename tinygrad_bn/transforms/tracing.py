@@ -12,6 +12,7 @@ from tinygrad_bn.graph.containers import flatten, is_weak, map_leaves
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.tensor import Tensor, as_constant, leaf
+from tinygrad_bn.source import Site, user_frame
 from tinygrad_bn.transforms.lifting import argument_names, name_of
 
 
@@ -50,7 +51,9 @@ def trace(function: Callable[..., Any], *arguments: Any) -> Trace:
     with using(tracing=True):
         outputs = map_leaves(_output, function(*lifted))
     name = name_of(function)
-    return Trace(name if name.isidentifier() else "f", tuple(inputs), outputs)
+    frame = user_frame(2)
+    site = None if frame is None else Site(frame.f_code, frame.f_lasti)
+    return Trace(name if name.isidentifier() else "f", tuple(inputs), outputs, site)
 
 
 def _dtypes(leaves: Iterable[Any]) -> list[np.dtype[Any]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 from tinygrad_bn.errors import DTypeError, ShapeError
+from tinygrad_bn.graph.namespaces import engine
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.viz.hashing import Recorded, roles
@@ -18,7 +20,6 @@ from tinygrad_bn.viz.subject import Subject, subject_of
 from tinygrad_bn.viz.telling import Mark, marks
 from tinygrad_bn.viz.text import listing
 from tinygrad_bn.viz.union import union
-
 
 _TITLE = 80
 
@@ -93,6 +94,13 @@ class Difference:
         return listing(self.diagram(), folded=True).rstrip()
 
     __repr__ = __str__
+
+    def _repr_mimebundle_(
+        self, include: Container[str] | None = None, exclude: Container[str] | None = None
+    ) -> dict[str, str]:
+        """Show its text and its drawing in a notebook."""
+        bundle: dict[str, str] = engine.mimebundle(self, include, exclude)
+        return bundle
 
 
 def diff(a: Any, b: Any, *, title: str | None = None) -> Difference:

@@ -19,7 +19,7 @@ from tinygrad_bn.viz.files import write
 from tinygrad_bn.viz.mermaid import mermaid
 from tinygrad_bn.viz.model import Diagram
 from tinygrad_bn.viz.options import whole
-from tinygrad_bn.viz.reading import Collapse, diagram, nesting
+from tinygrad_bn.viz.reading import Collapse, deepest, diagram, nesting
 from tinygrad_bn.viz.subject import Backward, subject_of
 from tinygrad_bn.viz.text import listing
 
@@ -214,13 +214,12 @@ def _format(path: Path) -> str:
 
 def _too_large(draw: Draw, drawn: Diagram, depth: int | None, max_nodes: int) -> RenderError:
     """Say how large a drawing would be, and the deepest level that fits."""
-    levels = range(nesting(drawn) - 1, -1, -1)
-    counts = ((d, len(draw(d).cards)) for d in levels)
-    fits = next(((d, count) for d, count in counts if count <= max_nodes), None)
+    fits = deepest(draw, nesting(drawn), max_nodes)
     at = "" if depth is None else f" at depth={depth}"
     return RenderError(
         f"The graph has {len(drawn.cards)} nodes{at}; at most {max_nodes} are drawn.",
-        f'Pass depth={fits[0]}, which draws {fits[1]}, or list all with the suffix ".txt".'
+        f"Pass depth={fits[0]}, which draws {len(fits[1].cards)}, or list all with the suffix "
+        '".txt".'
         if fits
         else 'Open scopes (with tinygrad_bn.scope("name"):) and pass depth=0, or list all with '
         'the suffix ".txt".',

@@ -73,6 +73,9 @@ class Recorded:
             return "parameter"
         return "input" if leaf.name else "constant"
 
+    def _is_constant(self, i: int) -> bool:
+        return self.anonymous[i] and self.kind(self.nodes[i]) == "constant"
+
     def _own(self, i: int) -> str:
         """Say what a node does by itself: the operation and all of it that is no tensor."""
         node = self.nodes[i]
@@ -91,7 +94,7 @@ class Recorded:
         """
         told = [self.keys[x].hex() for x in self.operands[i] if isinstance(x, int)]
         given = sorted(told) if self.commutes[i] else told
-        given += [_values(self.nodes[i])] if self.anonymous[i] else []
+        given += [_values(self.nodes[i])] if self._is_constant(i) else []
         text = repr((self.own[i], facts(self.nodes[i]), given))
         return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 

@@ -28,6 +28,7 @@ def clean(text: str, limit: int = LONGEST) -> str:
     >>> clean("two\nlines\x00")
     'two lines'
     """
+    text = str(text)  # a name is whatever somebody gave
     if len(text) <= limit and text.isalnum():
         return text
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -152,20 +153,24 @@ def summary(values: npt.NDArray[Any]) -> Line:
         return Line(f"[{', '.join(map(number, values))}]")
     if values.dtype.kind in "iu":
         return Line(f"min {number(values.min())}, max {number(values.max())}")
-    return _moments(values.astype(np.complex128 if values.dtype.kind == "c" else np.float64))
+    return _moments(values)
 
 
 def _alarm(values: npt.NDArray[Any]) -> Line:
     if values.size == 1:
         return Line(number(values.reshape(())[()]), alarm=True)
-    counts = ((np.isnan(values).sum(), "NaN"), (np.isinf(values).sum(), "∞"))
+    below = np.isinf(values) & (values.real < 0 if values.dtype.kind == "f" else False)
+    signs = ((np.isnan(values), "NaN"), (np.isinf(values) & ~below, "∞"), (below, "−∞"))
+    counts = [(np.count_nonzero(where), what) for where, what in signs]
     found = [f"{count} of {values.size} {what}" for count, what in counts if count]
     return Line(", ".join(found), alarm=True)
 
 
 def _moments(values: npt.NDArray[Any]) -> Line:
+    wide = np.promote_types(values.dtype, np.float64)  # a sum of float16 is soon infinite
     with np.errstate(all="ignore"):
-        scale, mean, std = np.abs(values).max(), values.mean(), values.std()
+        spread = values.astype(wide)
+        scale, mean, std = np.abs(spread).max(), spread.mean(), spread.std()
     if not math.isfinite(std):
         return Line(f"largest {number(scale)}")
     small = 0 < abs(mean) < _NEGLIGIBLE * scale

@@ -9,35 +9,54 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
+import sys
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FrameType
 
 from tinygrad_bn.graph.state import Scope
 from tinygrad_bn.graph.tensor import Tensor
+from tinygrad_bn.source import Site
 
 _STORES = ("STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF")
+_SINGLE = ("BINARY_", "UNARY_", "COMPARE_OP")
+"""Instructions that run one operator, and so give one tensor; a call may record many."""
+
+_SILENT = ("CACHE", "COPY", "EXTENDED_ARG")
+"""What may stand between an instruction and the one that stores its result."""
+
+_CLEARING = sys.version_info < (3, 13)
+"""Up to 3.12 a frame keeps the dictionary of its variables, and so every tensor in it."""
+
+_OPTIMISED = inspect.CO_OPTIMIZED
 
 
 def assigned(
     nodes: Iterable[Tensor],
     users: Mapping[Tensor, list[Tensor]],
     paths: Mapping[Tensor, tuple[Scope, ...]],
+    site: Site | None,
 ) -> dict[Tensor, str]:
     """Name the results of operations by the variables that the user's code assigned them to.
 
-    ``paths``: the scopes around each node. One instruction may record many nodes (a call of
-    ``batch_norm``): the name is that of the last, which no other of them uses. Turns of a loop
-    open scopes of their own; what opens none cannot be told from one call, and counts as one.
+    ``paths``: the scopes around each node; ``site``: an instruction whose result is no tensor. A
+    call may record many nodes: the name is that of the last, which no other of them uses, and
+    where there are several such (``list(map(exp, xs))``), of none.
     """
-    found = {}
+    found: dict[Tensor, str] = {}
+    by_call: dict[Site, list[Tensor]] = defaultdict(list)
     for node in nodes:
         if node.op is None or node.adjoint_of is not None:
             continue
-        called, name = _stored(node._code, node._instruction)
-        if name and not (called and any(_one_call(node, u, paths) for u in users.get(node, ()))):
+        here = Site(node._code, node._instruction)
+        called, name = _stored(here)
+        if name and not called:
             found[node] = name
-    return found
+        elif name and here != site and not any(_one_call(node, u, paths) for u in users[node]):
+            by_call[here].append(node)
+    alone = {nodes[0]: _stored(call)[1] for call, nodes in by_call.items() if len(nodes) == 1}
+    return found | alone
 
 
 def bound(frame: FrameType | None) -> dict[Tensor, str]:
@@ -47,45 +66,63 @@ def bound(frame: FrameType | None) -> dict[Tensor, str]:
     """
     if frame is None:
         return {}
-    code = frame.f_code
-    count = code.co_argcount + code.co_kwonlyargcount
-    count += sum(
-        bool(code.co_flags & flag) for flag in (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS)
-    )
-    parameters = code.co_varnames[:count]
-    return {
+    local = frame.f_locals
+    parameters = set(_parameters(frame.f_code))
+    found = {
         value: name
-        for variables in (frame.f_globals, frame.f_locals)
+        for variables in (frame.f_globals, local)
         for name, value in reversed(list(variables.items()))
         if isinstance(value, Tensor) and _is_name(name) and name not in parameters
     }
+    if _CLEARING and frame.f_code.co_flags & _OPTIMISED:
+        local.clear()  # a copy, which the frame would keep, and with it every graph
+    return found
+
+
+def main_frame() -> FrameType | None:
+    """Return the frame of the notebook's cell, or of the script, that is now shown a result."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__") != "__main__":
+        frame = frame.f_back
+    return frame
+
+
+def _parameters(code: CodeType) -> Iterator[str]:
+    count = code.co_argcount + code.co_kwonlyargcount
+    count += bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    yield from code.co_varnames[:count]
 
 
 def _one_call(node: Tensor, user: Tensor, paths: Mapping[Tensor, tuple[Scope, ...]]) -> bool:
-    """Whether a node and one that uses it may come from one call."""
+    """Whether a node and one that uses it may come from one call.
+
+    Two turns of a loop open scopes of their own; what opens none counts as one call.
+    """
     if node._code is not user._code or node._instruction != user._instruction:
         return False
     here, there = paths[node], paths[user]
     return not here or not there or here[0] is there[0]
 
 
-def _stored(code: CodeType, instruction: int) -> tuple[bool, str]:
-    """Say whether an instruction is a call, and which variable takes its result (or "")."""
-    offsets, answers = _stores(code)
-    at = bisect_right(offsets, instruction) - 1
+def _stored(site: Site) -> tuple[bool, str]:
+    """Say whether an instruction is a call, and which variable takes its one result (or "")."""
+    offsets, answers = _stores(site.code)
+    at = bisect_right(offsets, site.instruction) - 1
     return answers[at] if at >= 0 else (False, "")
 
 
 @functools.lru_cache(maxsize=1024)
 def _stores(code: CodeType) -> tuple[list[int], list[tuple[bool, str]]]:
     """Answer that for all instructions of a code object, by their offsets."""
-    instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "COPY")]
+    instructions = [i for i in dis.get_instructions(code) if i.opname not in _SILENT]
     answers = []
     for here, following in zip(instructions, [*instructions[1:], None], strict=True):
+        called = here.opname.startswith("CALL")
+        gives = called or here.opname.startswith(_SINGLE)
         stores = following is not None and following.opname.startswith(_STORES)
-        variable = following.argval if following is not None and stores else ""
+        variable = following.argval if following is not None and stores and gives else ""
         name = variable[0] if isinstance(variable, tuple) else str(variable)
-        answers.append(("CALL" in here.opname, name if _is_name(name) else ""))
+        answers.append((called, name if _is_name(name) else ""))
     return [i.offset for i in instructions], answers
 
 

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.state import Scope
-from tinygrad_bn.graph.sweep import ancestors
 from tinygrad_bn.graph.tensor import Tensor, Variable
 from tinygrad_bn.viz.labels import (
     clean,
@@ -23,7 +24,8 @@ from tinygrad_bn.viz.labels import (
 from tinygrad_bn.viz.mirror import mirrored
 from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge, Line
 from tinygrad_bn.viz.naming import assigned
-from tinygrad_bn.viz.subject import Subject
+from tinygrad_bn.viz.steps import RESULT
+from tinygrad_bn.viz.subject import Subject, used_values
 
 Path: TypeAlias = tuple[Scope, ...]
 Place: TypeAlias = Tensor | tuple[Scope, int]
@@ -65,6 +67,19 @@ def nesting(drawn: Diagram) -> int:
     return max((len(frames) for frames in drawn.frames().values()), default=0)
 
 
+def deepest(read: Callable[[int], Diagram], levels: int, most: int) -> tuple[int, Diagram] | None:
+    """Find the deepest of some levels with at most so many cards, by halving: deeper is more."""
+    low, high, found = 0, levels - 1, None
+    while low <= high:
+        depth = (low + high) // 2
+        drawn = read(depth)
+        if len(drawn.cards) <= most:
+            low, found = depth + 1, (depth, drawn)
+        else:
+            high = depth - 1
+    return found
+
+
 class Reader:
     """One reading: every table is filled in one pass over the nodes in recording order.
 
@@ -85,6 +100,8 @@ class Reader:
         self.results, self.inputs = set(subject.results), set(subject.inputs)
         gradients = subject.gradients
         self.starts = {gradients[r] for r in subject.results if r in gradients}
+        self.used = used_values(self.nodes)
+        self.passed = {(s.node, p.position) for s in subject.steps for p in s.parts}
         self.paths: dict[Scope | None, Path] = {None: ()}
         self.users: dict[Tensor, list[Tensor]] = defaultdict(list)
         for node in self.nodes:
@@ -100,6 +117,7 @@ class Reader:
         for node, place in self.place.items():
             self.members[place].append(node)
         self.number = {place: i for i, place in enumerate(self.members)}
+        self.masked = self._masked() if self.values else set()
         self.given = self._given()
         self.titles = self._titles()
 
@@ -168,9 +186,9 @@ class Reader:
 
     def _given(self) -> dict[Tensor, str]:
         """Name every tensor that the user named, by itself or by the variable that holds it."""
-        variables = assigned(self.nodes, self.users, self.path)
         bound = self.subject.variables
-        wishes = {n: n.name or variables.get(n) or bound.get(n) or "" for n in self.nodes}
+        variables = assigned(self.nodes, self.users, self.path, self.subject.site)
+        wishes = {n: n.name or bound.get(n) or variables.get(n) or "" for n in self.nodes}
         return {n: clean(wish) for n, wish in wishes.items() if wish}
 
     def _titles(self) -> dict[Tensor, str]:
@@ -228,6 +246,8 @@ class Reader:
         facts["shape"] = ", ".join(dict.fromkeys(shape_text(n.shape) for n in [*leaving][:3]))
         facts["name"] = "∂ " * level + (clean(scope.name) or "scope")
         facts["result"] = any(n in self.results for n in members)
+        passing = [n for n in (*members, *leaving) if n in self.subject.gradients]
+        facts["gradient"] = self._gradient(passing[-1]) if passing else None
         given = [self.given[n] for n in leaving if n in self.given and not level]
         note = " ".join(
             [count, *(["·", few(named)] if named else []), *(["→", *given] if given else [])]
@@ -249,14 +269,29 @@ class Reader:
             "shape": shape_text(node.shape),
             "dtype": str(node.dtype),
             "result": node in self.results,
-            "value": summary(node.data) if self.values else None,
+            "value": self._value(node) if self.values else None,
             "gradient": self._gradient(node),
         }
+
+    def _masked(self) -> set[Tensor]:
+        """Collect what is −∞ on purpose: where an operation was given −∞, and where it passes."""
+        found: set[Tensor] = set()
+        for node in self.nodes:
+            given = any(_is_minus_infinity(x) for x in node.values if np.ndim(x) == 0)
+            passed = any(x in found for x in _tensors(node))
+            if (given or passed) and node.dtype.kind == "f":
+                bad = node.data[~np.isfinite(node.data)]
+                found |= {node} if bad.size and (bad == -np.inf).all() else set()
+        return found
+
+    def _value(self, node: Tensor) -> Line:
+        line = summary(self.used.get(node, node.data))
+        return line._replace(alarm=line.alarm and node not in self.masked)
 
     def _gradient(self, node: Tensor) -> Line | None:
         if self.level[node] or self.subject.backward in ("none", "ops"):
             return None
-        gradient = self.subject.gradients.get(node, node.grad)
+        gradient = self.subject.gradients.get(node)
         return None if gradient is None else summary(gradient.data)
 
     def _call(self, node: Tensor) -> str:
@@ -268,13 +303,13 @@ class Reader:
         return f"{node.op.name}({', '.join([*operands, *_parameters(node)])})"
 
     def saved(self) -> list[tuple[int, int]]:
-        """List the forward cards whose values the rule of another reads, as recorded."""
+        """List the forward cards whose values the rules of another read."""
         pairs: dict[tuple[int, int], None] = {}
-        for node in ancestors(self.subject.gradients.values()):
-            origin = node.adjoint_of
-            if origin in self.place:
-                read = (x for x in _tensors(node) if x in self.place and x.adjoint_of is None)
-                pairs |= dict.fromkeys((self._number(x), self._number(origin)) for x in read)
+        for step in self.subject.steps:
+            for position in sorted(frozenset[int]().union(*(p.reads for p in step.parts))):
+                x = step.node if position == RESULT else step.node.inputs[position]
+                if isinstance(x, Tensor) and x in self.place:
+                    pairs[self._number(x), self._number(step.node)] = None
         return list(pairs)
 
     # edges, clusters, alignment ----------------------------------------------------------------
@@ -283,7 +318,9 @@ class Reader:
         edges: dict[tuple[int, ...], Edge] = {}
         for node in self.place:
             for key, edge in self._into(node):
-                edges.setdefault(key, edge)
+                known = edges.setdefault(key, edge)
+                if edge.flows and not known.flows:
+                    edges[key] = known._replace(flows=True)
         return list(edges.values())
 
     def _into(self, node: Tensor) -> Iterator[tuple[tuple[int, ...], Edge]]:
@@ -299,7 +336,7 @@ class Reader:
             if isinstance(x, Tensor) and x not in self.folded and self._number(x) != target:
                 source, saved = self._number(x), self.level[x] < self.level[node]
                 mark, which = ("", -1) if saved else (marks[i], i if alone else x.index)
-                flows = i in node.wrt and x in self.subject.gradients
+                flows = (node, i) in self.passed
                 yield (source, target, which), Edge(source, target, i, mark, saved, flows)
 
     def _number(self, node: Tensor) -> int:
@@ -341,6 +378,10 @@ class Reader:
             if origin in self.place:
                 pairs.setdefault(self._number(origin), self._number(node))
         return list(pairs.items())
+
+
+def _is_minus_infinity(x: Any) -> bool:
+    return isinstance(x, float | np.floating | np.ndarray) and bool(x == -np.inf)
 
 
 def _tensors(node: Tensor) -> Iterable[Tensor]:

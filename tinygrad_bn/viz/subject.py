@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
+
+import numpy.typing as npt
 
 from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
 from tinygrad_bn.graph.containers import flatten
@@ -12,8 +14,9 @@ from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.sweep import ancestors, seed, sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor, leaf
-from tinygrad_bn.source import user_frame
+from tinygrad_bn.source import Site, user_frame
 from tinygrad_bn.viz.naming import bound
+from tinygrad_bn.viz.steps import Application, applications
 
 Backward: TypeAlias = Literal["none", "annotate", "rules", "ops"]
 """How gradients are shown: not at all; as a line on each card; as one card for each forward card,
@@ -25,15 +28,18 @@ class Subject:
     """What is asked to be drawn.
 
     ``results`` and ``inputs``: where the graph ends and begins; ``gradients``: cotangents by the
-    forward tensor they belong to; ``backward``: how they are shown; ``variables``: the names of
-    the caller's variables that hold tensors.
+    forward tensor they belong to; ``backward``: how they are shown; ``steps``: for "rules", what
+    each rule passed on; ``variables``: the names of the caller's variables that hold tensors;
+    ``site``: the instruction that called ``trace``, whose variable holds no tensor.
     """
 
     results: Sequence[Tensor]
     inputs: Sequence[Tensor] = ()
     gradients: Mapping[Tensor, Tensor] = field(default_factory=dict)
     backward: Backward = "annotate"
+    steps: Sequence[Application] = ()
     variables: Mapping[Tensor, str] = field(default_factory=dict)
+    site: Site | None = None
 
     def nodes(self) -> list[Tensor]:
         """Return every tensor that takes part, in recording order."""
@@ -59,22 +65,52 @@ def subject_of(obj: Any, backward: Backward) -> Subject:
             else "Pass a tensor, a trace, or a container of tensors.",
         )
     inputs = obj.inputs if isinstance(obj, Trace) else ()
-    gradients = _gradients(results, backward)
-    return Subject(results, inputs, gradients, backward, bound(user_frame()))
+    steps = _steps(results) if backward == "rules" else []
+    gradients = _summed(steps) if steps else _gradients(results, backward)
+    site = obj.site if isinstance(obj, Trace) else None
+    return Subject(results, inputs, gradients, backward, steps, bound(user_frame()), site)
 
 
 def _tensors(obj: Any) -> list[Tensor]:
     return [leaf for leaf in flatten(obj)[0] if isinstance(leaf, Tensor)]
 
 
+def used_values(nodes: Iterable[Tensor]) -> dict[Tensor, npt.NDArray[Any]]:
+    """Collect the values with which operations ran, of operands that were assigned since."""
+    return {
+        x: value
+        for node in nodes
+        for x, value in zip(node.inputs, node.values, strict=True)
+        if isinstance(x, Tensor) and x._data is not value
+    }
+
+
+def _has_gradient(results: Sequence[Tensor]) -> bool:
+    return len(results) == 1 and results[0].size == 1 and results[0].requires_grad
+
+
+def _steps(results: list[Tensor]) -> list[Application]:
+    """Apply every rule, the last recorded first, and keep what it passed on."""
+    if not _has_gradient(results):
+        raise _no_start(results, "rules")
+    return applications(results[0])
+
+
+def _summed(steps: Sequence[Application]) -> dict[Tensor, Tensor]:
+    """Collect the gradients that the rules summed up."""
+    found = {steps[0].node: leaf(steps[0].g)}
+    return found | {part.operand: leaf(part.total) for step in steps for part in step.parts}
+
+
 def _gradients(results: list[Tensor], backward: Backward) -> dict[Tensor, Tensor]:
     """Compute the gradient of the one result for all that it was computed from."""
-    has = len(results) == 1 and results[0].size == 1 and results[0].requires_grad
-    if backward in ("rules", "ops") and not has:
-        raise _no_start(results, backward)
-    if backward == "none" or not has:
+    if not _has_gradient(results):
+        if backward == "ops":
+            raise _no_start(results, backward)
         return {}
-    (root,), record = results, backward in ("rules", "ops")
+    if backward == "none":
+        return {}
+    (root,), record = results, backward == "ops"
     start = seed(root, None)
     with using(recording=True, tracing=record, scope=None, adjoint_of=None, replay=None):
         found = sweep(

@@ -79,7 +79,7 @@ class _Teller:
             names = (clean(x.name or "", _WIDEST) or "none" for x in (old, new))
             told.append(_became("name", *names))
         told += _facts(old, new)
-        return told or [f"another {kinds[1]}" if old.name else "other values"]
+        return told or ["other values" if kinds[1] == "constant" else f"another {kinds[1]}"]
 
     def _places(self, i: int, j: int) -> list[str]:
         """Say where a node moved among the inputs or the results."""
@@ -126,20 +126,22 @@ class _Teller:
         old, new = _word(self.a, i, p), _word(self.b, j, q)
         if p is None or q is None:
             return f"{new} added" if p is None else f"{old} removed"
+        if old == new:
+            old, new = (_word(self.a, i, p, named=False), _word(self.b, j, q, named=False))
         before, after = self.a.operands[i][p], self.b.operands[j][q]
         if old == new and isinstance(before, str) and isinstance(after, str):
             old, new = before, after
         return f"{old} → {new}" if old != new else f"another {new}"
 
 
-def _word(side: Recorded, node: int, position: int | None) -> str:
+def _word(side: Recorded, node: int, position: int | None, *, named: bool = True) -> str:
     """Name an operand: as the user did, else by its operation; a scalar by its value."""
     if position is None:
         return ""
     x = side.nodes[node].inputs[position]
     if _is_scalar(side, node, position):
         return constant(x.data[()] if isinstance(x, Tensor) else x)
-    known = side.names[side.number[x]] if x in side.number else x.name or ""
+    known = side.names[side.number[x]] if named else x.name or ""
     return clean(known, _WIDEST) or (side.kind(x) if x.op is None else clean(x.op.name))
 
 

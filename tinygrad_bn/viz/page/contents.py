@@ -5,24 +5,24 @@ from __future__ import annotations
 import functools
 import json
 import linecache
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tinygrad_bn.graph.state import Scope
-from tinygrad_bn.graph.sweep import ancestors
 from tinygrad_bn.graph.tensor import Tensor
-from tinygrad_bn.viz.labels import clean, constant, shape_text, summary
+from tinygrad_bn.viz.labels import clean, constant, shape_text
 from tinygrad_bn.viz.model import Card, Diagram
 from tinygrad_bn.viz.page.arrays import Arrays
 from tinygrad_bn.viz.page.layout import Frame, Point, layout_of
 from tinygrad_bn.viz.page.rules import RuleText, rule_text
-from tinygrad_bn.viz.page.steps import Application, Part, applications
 from tinygrad_bn.viz.page.views import View, Views, framed
+from tinygrad_bn.viz.steps import RESULT, Application, Part, applications
 from tinygrad_bn.viz.style import FAMILIES
+from tinygrad_bn.viz.subject import used_values
 
 Json: TypeAlias = dict[str, Any]
 Focus: TypeAlias = Mapping[Scope, int]
@@ -49,8 +49,8 @@ class Contents:
         self._rules: dict[str, int] = {}
         self._cards: dict[Tensor, Card] = {}
         self._faces: dict[str, int] = {}
-        self._saved = _saved(views)
-        self._used = _used(views)
+        self._used = used_values(views.subject.nodes())
+        self._meeting: Counter[Tensor] = Counter()
 
     def read(self, title: str) -> Json:
         """Put everything together."""
@@ -88,7 +88,7 @@ class Contents:
 
     def _facts(self, tensor: Tensor) -> Json:
         card = self._cards[tensor]
-        gradient = self.views.subject.gradients.get(tensor, tensor.grad)
+        gradient = self.views.subject.gradients.get(tensor)
         scope = tensor.scope
         told: Json = {
             "name": card.name,
@@ -152,8 +152,10 @@ class Contents:
         ]
         if subject.gradients:
             (root,) = subject.results
+            applied = subject.steps or applications(root)
+            self._meeting = Counter(part.operand for step in applied for part in step.parts)
             start = {"kind": "seed", "tensor": self._tensor(root)}
-            steps += [start, *map(self._applied, applications(root))]
+            steps += [start, *map(self._applied, applied)]
         return steps
 
     def _applied(self, applied: Application) -> Json:
@@ -162,35 +164,27 @@ class Contents:
         return {"kind": "rule", "tensor": number, "g": self.arrays.add(applied.g), "parts": parts}
 
     def _part(self, applied: Application, part: Part) -> Json:
-        rule = rule_text(applied.node.op.rules[part.position])
+        node = applied.node
         told: Json = {
             "operand": part.position,
             "tensor": self._tensor(part.operand),
-            "rule": self._rule(rule),
-            "reads": self._reads(applied.node, rule),
+            "rule": self._rule(rule_text(node.op.rules[part.position])),
+            "reads": [self._read(node, position) for position in sorted(part.reads)],
             "piece": self.arrays.add(part.piece),
             "total": self.arrays.add(part.total),
             "nth": part.nth,
-            "of": part.of,
+            "of": self._meeting[part.operand],
         }
         if part.shape != part.piece.shape:
             told["summed"] = f"{shape_text(part.shape)} → {shape_text(part.piece.shape)}"
         return told
 
-    def _reads(self, node: Tensor, rule: RuleText) -> list[Json]:
-        """List the values that a rule reads, but the gradient that it is given."""
-        given = [("out", node, node.data)]
-        given += zip(rule.names[2:], node.inputs, node.values, strict=False)
-        return [
-            {"as": name, **self._given(x, value)}
-            for name, x, value in given
-            if name in rule.used and self._read(node, x)
-        ]
-
-    def _read(self, node: Tensor, x: Any) -> bool:
-        """Whether the rules of a node used the value of an operand, and not its shape alone."""
-        recorded = self._saved.get(node)
-        return recorded is None or x in recorded or not isinstance(x, Tensor)
+    def _read(self, node: Tensor, position: int) -> Json:
+        """Say which value a rule reads, by the rule's own name."""
+        if position == RESULT:
+            return {"as": "out", **self._given(node, node.data)}
+        name, value = _names(node)[position], node.values[position]
+        return {"as": name, **self._given(node.inputs[position], value)}
 
     # views ----------------------------------------------------------------------------------------
 
@@ -260,9 +254,7 @@ class Contents:
             "image": view.mirror and card.level > 0,
         }
         if card.value is not None:
-            now = card.kind != "parameter" or self._used.get(tensors[0]) is None
-            line = card.value if now else summary(self._used[tensors[0]])
-            told["value"], told["alarm"] = line
+            told["value"], told["alarm"] = card.value
         if card.kind == "scope":
             told["opens"] = opens[card.number]
             told["members"] = [self._tensors[t] for t in tensors if t in self._tensors]
@@ -280,16 +272,6 @@ class Contents:
 
     def _listed(self, face: Json) -> int:
         return self._faces.setdefault(json.dumps(face), len(self._faces))
-
-
-def _used(views: Views) -> dict[Tensor, NDArray[Any]]:
-    """Collect the values with which the graph was computed of what was assigned since."""
-    found: dict[Tensor, NDArray[Any]] = {}
-    for node in views.subject.nodes():
-        for operand, value in zip(node.inputs, node.values, strict=True):
-            if isinstance(operand, Tensor) and operand._data is not value:
-                found.setdefault(operand, np.asarray(value))
-    return found
 
 
 def _leaving(view: View) -> dict[int, Tensor]:
@@ -320,21 +302,6 @@ def _readable(view: Json) -> bool:
     return bool(min(_SCREEN[0] / width, _SCREEN[1] / height) >= _SMALLEST)
 
 
-def _saved(views: Views) -> dict[Tensor, set[Tensor]]:
-    """Collect from the recorded sweep which values the rules of each operation read.
-
-    Where the sweep was not recorded, nothing is known of any operation.
-    """
-    known = views.subject.backward == "rules"
-    recorded = ancestors(views.subject.gradients.values()) if known else []
-    found: dict[Tensor, set[Tensor]] = {}
-    for node in recorded:
-        if node.adjoint_of is not None:
-            read = found.setdefault(node.adjoint_of, set())
-            read.update(x for x in node.inputs if isinstance(x, Tensor))
-    return found
-
-
 def title_of(card: Card, tensor: Tensor) -> str:
     """Name an operation on its card where neither the user nor the badge does."""
     named = card.name or card.kind != "op" or card.badge.startswith(tensor.op.name)
@@ -345,7 +312,11 @@ def _names(tensor: Tensor) -> Sequence[str]:
     """Name the operands as the rules of their operation do, or else by letters."""
     letters = [chr(ord("a") + i % 26) for i in range(len(tensor.inputs))]
     known = rule_text(tensor.op.rules[tensor.wrt[0]]).names[2:] if tensor.wrt else ()
-    return [known[i] if i < len(known) else letter for i, letter in enumerate(letters)]
+    many = next((i for i, name in enumerate(known) if name.startswith("*")), len(known))
+    return [
+        known[i] if i < many else f"{known[many][1:]}[{i - many}]" if many < len(known) else letter
+        for i, letter in enumerate(letters)
+    ]
 
 
 def _steps_of(path: Sequence[Point]) -> list[int]:

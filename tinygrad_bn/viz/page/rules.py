@@ -37,7 +37,7 @@ def rule_text(rule: Any) -> RuleText:
     if found is None:
         return RuleText("rule without source text", (), frozenset())
     arguments = [a.arg for a in (*found.args.posonlyargs, *found.args.args)]
-    arguments += [found.args.vararg.arg] if found.args.vararg else []
+    arguments += [f"*{found.args.vararg.arg}"] if found.args.vararg else []
     body = [found.body] if isinstance(found, ast.Lambda) else found.body
     used = {n.id for part in body for n in ast.walk(part) if isinstance(n, ast.Name)}
     called = [_code(helper) for helper in _helpers(rule, used)]

@@ -11,7 +11,6 @@ from tinygrad_bn.errors import GradientError
 from tinygrad_bn.graph.state import Scope
 from tinygrad_bn.viz.drawing import MAX_NODES
 from tinygrad_bn.viz.engines import RenderError
-from tinygrad_bn.viz.mirror import mirrored
 from tinygrad_bn.viz.model import Cluster, Diagram
 from tinygrad_bn.viz.reading import diagram, nesting
 from tinygrad_bn.viz.subject import Subject, subject_of
@@ -80,8 +79,8 @@ def views_of(obj: Any) -> Views:
     bare = subject_of(obj, "none")
     _refuse_large(bare)
     mirror = _has_mirror(bare)
-    subject = _subject(obj) if mirror else subject_of(obj, "annotate")
-    read = functools.partial(_read, subject, mirror=mirror)
+    subject = subject_of(obj, "rules" if mirror else "annotate")
+    read = functools.partial(diagram, subject, values=True)
     full = read()
     drawn = [*(read(depth=d) for d in range(min(nesting(full), _LEVELS))), full]
     levels = [
@@ -89,7 +88,7 @@ def views_of(obj: Any) -> Views:
         for depth, found in enumerate(drawn)
     ]
     small = [i for i, view in enumerate(levels) if len(view.drawn.cards) <= OPENING]
-    recorded = [_operations(obj)] if subject.backward == "rules" and levels[-1].fits else []
+    recorded = _operations(obj) if mirror and levels[-1].fits else []
     shown = [*levels, *(view for view in recorded if view.fits), *_focused(levels)]
     return Views(subject, forward_of(full)[0] if mirror else full, shown, small)
 
@@ -98,23 +97,6 @@ def _has_mirror(bare: Subject) -> bool:
     """Whether the gradient can stand beside the graph: of one element, and of a forward graph."""
     single = len(bare.results) == 1 and bare.results[0].size == 1 and bare.results[0].requires_grad
     return single and not any(node.adjoint_of is not None for node in bare.nodes())
-
-
-def _subject(obj: Any) -> Subject:
-    """Take the gradient as recorded, which tells what its rules read.
-
-    Where an operand was assigned since, it has its numbers and cannot be recorded.
-    """
-    try:
-        return subject_of(obj, "rules")
-    except GradientError:
-        return subject_of(obj, "annotate")
-
-
-def _read(subject: Subject, *, mirror: bool, depth: int | None = None) -> Diagram:
-    """Read a diagram; the mirror image of a gradient that is not recorded has no saved values."""
-    drawn = diagram(subject, depth=depth, values=True)
-    return mirrored(drawn, []) if mirror and subject.backward == "annotate" else drawn
 
 
 def _refuse_large(bare: Subject) -> None:
@@ -135,10 +117,16 @@ def _label(depth: int, drawn: Diagram, full: Diagram) -> str:
     return "outermost scopes" if depth == 0 else f"scopes opened to depth {depth}"
 
 
-def _operations(obj: Any) -> View:
-    """Show the gradient as every operation that computes it."""
-    found = diagram(subject_of(obj, "ops"), values=True)
-    return View("operations", "every operation of the gradient", found, mirror=False, collapsed={})
+def _operations(obj: Any) -> list[View]:
+    """Show the gradient as every operation that computes it; none where it cannot be recorded.
+
+    That is where an operand was assigned since: the numbers are known, the graph is not.
+    """
+    try:
+        found = diagram(subject_of(obj, "ops"), values=True)
+    except GradientError:
+        return []
+    return [View("operations", "every operation of the gradient", found, False, {})]
 
 
 def framed(drawn: Diagram) -> dict[Cluster, Scope]:
