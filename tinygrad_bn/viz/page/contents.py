@@ -18,8 +18,9 @@ from tinygrad_bn.viz.labels import clean, constant, shape_text
 from tinygrad_bn.viz.model import Card, Diagram
 from tinygrad_bn.viz.page.arrays import Arrays
 from tinygrad_bn.viz.page.layout import Frame, Point, layout_of
+from tinygrad_bn.viz.page.places import Places
 from tinygrad_bn.viz.page.rules import RuleText, rule_text
-from tinygrad_bn.viz.page.views import View, Views, framed
+from tinygrad_bn.viz.page.views import Large, View, Views
 from tinygrad_bn.viz.steps import RESULT, Application, Part, applications
 from tinygrad_bn.viz.style import FAMILIES
 from tinygrad_bn.viz.subject import used_values
@@ -56,7 +57,8 @@ class Contents:
         """Put everything together."""
         self._know(self.views.forward)
         steps = self._steps()
-        focus = {v.scope: i for i, v in enumerate(self.views.shown) if v.scope is not None}
+        shown = [(i, v) for i, v in enumerate(self.views.shown) if isinstance(v, View)]
+        focus = {view.scope: i for i, view in shown if view.scope is not None}
         views = [self._view(view, focus) for view in self.views.shown]
         readable = [i for i in self.views.small if _readable(views[i])]
         return {
@@ -189,16 +191,16 @@ class Contents:
 
     # views ----------------------------------------------------------------------------------------
 
-    def _view(self, view: View, focus: Focus) -> Json:
+    def _view(self, view: View | Large, focus: Focus) -> Json:
         """Say what a view shows and where; of one that is too large only how large it is."""
+        if isinstance(view, Large):
+            return {"kind": "level", "label": view.label, "count": view.count}
         drawn = view.drawn
         told: Json = {"kind": view.kind, "label": clean(view.label), "count": len(drawn.cards)}
-        if not view.fits:
-            return told
         if view.kind == "operations":
             self._know_recorded(drawn)
         laid = self._layout(view)
-        scopes = framed(drawn)
+        scopes = Places(drawn).scopes
         opens = {number: _opened(focus, scope) for number, scope in view.collapsed.items()}
         leaving = _leaving(view)
         told["size"] = [round(laid.width), round(laid.height)]

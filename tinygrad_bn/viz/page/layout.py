@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 from tinygrad_bn.errors import OptionalDependencyError
 from tinygrad_bn.viz.engines import picture
 from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge
-from tinygrad_bn.viz.page.views import View, forward_of
+from tinygrad_bn.viz.page.places import forward_of
+from tinygrad_bn.viz.page.views import View
 from tinygrad_bn.viz.ranks import ranks_of
 
 Point: TypeAlias = tuple[float, float]

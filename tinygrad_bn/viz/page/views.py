@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tinygrad_bn.errors import GradientError
 from tinygrad_bn.graph.state import Scope
 from tinygrad_bn.viz.drawing import MAX_NODES
 from tinygrad_bn.viz.engines import RenderError
-from tinygrad_bn.viz.model import Cluster, Diagram
-from tinygrad_bn.viz.reading import diagram, nesting
+from tinygrad_bn.viz.model import Diagram
+from tinygrad_bn.viz.page.places import Places
+from tinygrad_bn.viz.reading import diagram
 from tinygrad_bn.viz.subject import Subject, subject_of
 
 OPENING = 40
@@ -46,10 +47,13 @@ class View:
     scope: Scope | None = None
     stubs: frozenset[int] = frozenset()
 
-    @property
-    def fits(self) -> bool:
-        """Whether it is small enough to be laid out."""
-        return len(self.drawn.cards) <= MAX_NODES
+
+@dataclass(frozen=True, slots=True)
+class Large:
+    """A level of too many cards to lay out."""
+
+    label: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,14 +65,14 @@ class Views:
 
     subject: Subject
     forward: Diagram
-    shown: Sequence[View]
+    shown: Sequence[View | Large]
     small: Sequence[int]
 
     @property
     def opening(self) -> int:
         """The view to open with: the deepest small one, else the first that can be drawn."""
-        fitting = (i for i, view in enumerate(self.shown) if view.fits)
-        return self.small[-1] if self.small else next(fitting)
+        drawn = (i for i, view in enumerate(self.shown) if isinstance(view, View))
+        return self.small[-1] if self.small else next(drawn)
 
 
 def views_of(obj: Any) -> Views:
@@ -77,20 +81,15 @@ def views_of(obj: Any) -> Views:
     Raises DTypeError where there is no tensor, RenderError where every level is too large.
     """
     bare = subject_of(obj, "none")
-    _refuse_large(bare)
-    mirror = _has_mirror(bare)
-    subject = subject_of(obj, "rules" if mirror else "annotate")
-    read = functools.partial(diagram, subject, values=True)
-    full = read()
-    drawn = [*(read(depth=d) for d in range(min(nesting(full), _LEVELS))), full]
-    levels = [
-        View("level", _label(depth, found, full), found, mirror, _collapsed(found))
-        for depth, found in enumerate(drawn)
-    ]
-    small = [i for i, view in enumerate(levels) if len(view.drawn.cards) <= OPENING]
-    recorded = _operations(obj) if mirror and levels[-1].fits else []
-    shown = [*levels, *(view for view in recorded if view.fits), *_focused(levels)]
-    return Views(subject, forward_of(full)[0] if mirror else full, shown, small)
+    forward = diagram(bare)
+    outline = Places(forward)
+    _refuse_large(outline)
+    levels = _mirrored(obj, outline) if _has_mirror(bare) else None
+    levels = levels or _Levels(outline, subject_of(obj, "annotate"))
+    small = [i for i, count in enumerate(levels.counts) if count <= OPENING]
+    recorded = _operations(obj) if levels.mirror and levels.counts[-1] <= MAX_NODES else []
+    shown = [*map(levels.view, range(len(levels.counts))), *recorded, *_focused(levels)]
+    return Views(levels.subject, forward, shown, small)
 
 
 def _has_mirror(bare: Subject) -> bool:
@@ -99,9 +98,15 @@ def _has_mirror(bare: Subject) -> bool:
     return single and not any(node.adjoint_of is not None for node in bare.nodes())
 
 
-def _refuse_large(bare: Subject) -> None:
+def _mirrored(obj: Any, outline: Places) -> _Levels | None:
+    """Put the gradient beside the graph, if that is not too large at every level."""
+    levels = _Levels(outline, subject_of(obj, "rules"))
+    return levels if levels.counts[0] <= MAX_NODES else None
+
+
+def _refuse_large(outline: Places) -> None:
     """Refuse a graph that has no level to open with, before anything is computed for it."""
-    least = len(diagram(bare, depth=0).cards)
+    ((least,), *_) = outline.sizes([0], {}).values()
     if least > MAX_NODES:
         raise RenderError(
             f"The graph has {least:,} cards even with every scope collapsed; a page lays out at "
@@ -111,125 +116,88 @@ def _refuse_large(bare: Subject) -> None:
         )
 
 
-def _label(depth: int, drawn: Diagram, full: Diagram) -> str:
-    if drawn is full:
-        return "all operations"
-    return "outermost scopes" if depth == 0 else f"scopes opened to depth {depth}"
-
-
 def _operations(obj: Any) -> list[View]:
-    """Show the gradient as every operation that computes it; none where it cannot be recorded.
+    """Show the gradient as every operation that computes it; none where it is too large.
 
-    That is where an operand was assigned since: the numbers are known, the graph is not.
+    Nor where an operand was assigned since: the numbers are known, the graph is not.
     """
     try:
         found = diagram(subject_of(obj, "ops"), values=True)
     except GradientError:
         return []
+    if len(found.cards) > MAX_NODES:
+        return []
     return [View("operations", "every operation of the gradient", found, False, {})]
 
 
-def framed(drawn: Diagram) -> dict[Cluster, Scope]:
-    """Say which scope each cluster frames."""
-    found: dict[Cluster, Scope] = {}
-    for number, frames in drawn.frames().items():
-        path = _path(drawn, number)
-        found |= {cluster: path[cluster.depth - 1] for cluster in frames if path}
-    return found
+class _Levels:
+    """The levels of detail, of which all are counted and only those read that are drawn.
+
+    ``depths``: to which depth each opens scopes, the last all; ``sizes``: for each scope how many
+    cards it has at each level; ``counts``: how many there are in all.
+    """
+
+    def __init__(self, outline: Places, subject: Subject) -> None:
+        self.subject, self.mirror = subject, subject.backward == "rules"
+        deepest = max((cluster.depth for cluster in outline.parents), default=0)
+        self.depths = [*range(min(deepest, _LEVELS)), deepest]
+        sizes = outline.sizes(self.depths, subject.gradients if self.mirror else {})
+        self.counts = sizes[outline.drawn.root]
+        self.sizes = {
+            scope: [sum(size) for size in zip(*(sizes[c] for c in clusters), strict=True)]
+            for scope, clusters in outline.framed.items()
+        }
+        self._places: dict[int, Places] = {}
+
+    def places(self, level: int) -> Places:
+        """Read a level, if it is not known."""
+        if level not in self._places:
+            drawn = diagram(self.subject, depth=self.depths[level], values=True)
+            self._places[level] = Places(drawn)
+        return self._places[level]
+
+    def view(self, level: int) -> View | Large:
+        """Show a level, or say that it is too large."""
+        label = "outermost scopes" if level == 0 else f"scopes opened to depth {level}"
+        label = label if level < len(self.depths) - 1 else "all operations"
+        if self.counts[level] > MAX_NODES:
+            return Large(label, self.counts[level])
+        places = self.places(level)
+        return View("level", label, places.drawn, self.mirror, places.collapsed)
 
 
-def _collapsed(drawn: Diagram) -> dict[int, Scope]:
-    """Say which scope each collapsed card stands for."""
-    around = drawn.frames()
-    scopes = (card.number for card in drawn.cards if card.kind == "scope")
-    return {number: _path(drawn, number)[len(around[number])] for number in scopes}
-
-
-def _path(drawn: Diagram, number: int) -> tuple[Scope, ...]:
-    """Return the scopes of the first operation that a card stands for."""
-    scope = next((t.scope for t in drawn.tensors[number] if t.op is not None), None)
-    return () if scope is None else scope.path
-
-
-def _focused(levels: Sequence[View]) -> list[View]:
+def _focused(levels: _Levels) -> list[View]:
     """Show the content of each scope, at the deepest level at which it is readable."""
-    inside = [_contents(view.drawn) for view in levels]
-    scopes = list(dict.fromkeys(scope for found in inside for scope in found))
     chosen: list[View] = []
     budget = _FOCUSED
-    for scope in scopes[:_SCOPES]:
-        holding = [i for i, found in enumerate(inside) if scope in found]
-        readable = [i for i in holding if len(inside[i][scope]) <= OPENING]
-        i = readable[-1] if readable else holding[0]
-        focus = _focus(levels[i], scope, inside[i][scope])
-        if focus.fits and len(focus.drawn.cards) <= budget:
-            budget -= len(focus.drawn.cards)
-            chosen.append(focus)
+    for scope, sizes in itertools.islice(levels.sizes.items(), _SCOPES):
+        level = _readable(levels.depths, sizes, len(scope.path))
+        most = min(budget, MAX_NODES)
+        if sizes[level] <= most:
+            focus = _focus(levels, level, scope)
+            if len(focus.drawn.cards) <= most:
+                budget -= len(focus.drawn.cards)
+                chosen.append(focus)
     return chosen
 
 
-def _contents(drawn: Diagram) -> dict[Scope, list[int]]:
-    """List the cards inside each scope that is open."""
-    scopes = framed(drawn)
-    found: dict[Scope, list[int]] = {}
-    for number, frames in drawn.frames().items():
-        for cluster in frames:
-            if cluster in scopes:
-                found.setdefault(scopes[cluster], []).append(number)
-    return found
+def _readable(depths: Sequence[int], sizes: Sequence[int], depth: int) -> int:
+    """Choose the deepest level at which the content of a scope is readable, else the first."""
+    holding = [level for level, opened in enumerate(depths) if opened >= depth]
+    return next((level for level in reversed(holding) if sizes[level] <= OPENING), holding[0])
 
 
-def _focus(view: View, scope: Scope, members: list[int]) -> View:
+def _focus(levels: _Levels, level: int, scope: Scope) -> View:
     """Keep the cards of one scope, and as stubs those from which and to which edges lead."""
+    places = levels.places(level)
+    members = places.members(scope)
     inside = set(members)
-    edges = [e for e in view.drawn.edges if not e.saved]
-    around = {e.source for e in edges if e.target in inside}
-    around |= {e.target for e in edges if e.source in inside}
-    images = {image: card for card, image in view.drawn.beside} if view.mirror else {}
-    around |= {images[number] for number in around if number in images}
+    around = places.around(members)
+    if levels.mirror:
+        around |= {places.owners[number] for number in around if number in places.owners}
     kept = sorted(inside | around)
-    drawn = restricted(view.drawn, kept, members, above=len(scope.path) - 1)
+    drawn = places.part(kept, members, above=len(scope.path) - 1)
     stubs = frozenset(i for i, number in enumerate(kept) if number not in inside)
-    known = view.collapsed
+    known = places.collapsed
     collapsed = {i: known[number] for i, number in enumerate(kept) if number in known}
-    return View("focus", scope.name, drawn, view.mirror, collapsed, scope, stubs)
-
-
-def restricted(
-    drawn: Diagram, kept: Sequence[int], framed: Iterable[int], *, above: int = 0
-) -> Diagram:
-    """Keep some cards, numbered anew, and around the framed ones their clusters but the outer."""
-    new = {number: i for i, number in enumerate(kept)}
-    cards = [replace(drawn.cards[number], number=i) for number, i in new.items()]
-    edges = [
-        e._replace(source=new[e.source], target=new[e.target])
-        for e in drawn.edges
-        if e.source in new and e.target in new
-    ]
-    beside = [(new[a], new[b]) for a, b in drawn.beside if a in new and b in new]
-    tensors = [drawn.tensors[number] for number in kept]
-    root = _root(drawn, new, set(framed), above)
-    return Diagram(cards, edges, root, beside, tensors)
-
-
-def _root(drawn: Diagram, new: dict[int, int], framed: set[int], above: int) -> Cluster:
-    """Nest the kept cards; stubs stand outside every frame."""
-    root = Cluster("", 0, 0)
-    copies: dict[Cluster, Cluster] = {}
-    for number, frames in drawn.frames().items():
-        if number not in new:
-            continue
-        parent = root
-        for cluster in frames[above:] if number in framed else ():
-            if cluster not in copies:
-                copies[cluster] = Cluster(cluster.name, cluster.level, cluster.depth)
-                parent.members.append(copies[cluster])
-            parent = copies[cluster]
-        parent.members.append(new[number])
-    return root
-
-
-def forward_of(drawn: Diagram) -> tuple[Diagram, list[int]]:
-    """Return what a mirrored diagram mirrors, and the numbers that its cards had."""
-    kept = [card.number for card in drawn.cards if card.level == 0]
-    return restricted(drawn, kept, kept), kept
+    return View("focus", scope.name, drawn, levels.mirror, collapsed, scope, stubs)
