@@ -1,5 +1,7 @@
 """The page, as Python makes it: views, layout, numbers, steps, rules as text, hostile names."""
 
+import contextlib
+import cProfile
 import functools
 import json
 import linecache
@@ -7,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,13 +25,17 @@ from tinygrad_bn.errors import DTypeError, OptionalDependencyError
 from tinygrad_bn.graph.namespaces import tensors
 from tinygrad_bn.graph.primitive import table
 from tinygrad_bn.graph.tensor import Variable
+from tinygrad_bn.testing import rows
+from tinygrad_bn.viz.engines import picture
 from tinygrad_bn.viz.page import explore as exploring, layout, views as choosing
 from tinygrad_bn.viz.page.arrays import Arrays, facts
 from tinygrad_bn.viz.page.contents import Contents
-from tinygrad_bn.viz.page.layout import HEIGHT, layout_of
+from tinygrad_bn.viz.page.layout import HEIGHT, Engine, layout_of
+from tinygrad_bn.viz.page.places import Places
 from tinygrad_bn.viz.page.rules import rule_text
-from tinygrad_bn.viz.page.views import views_of
-from tinygrad_bn.viz.steps import applications
+from tinygrad_bn.viz.page.views import Levels, views_of
+from tinygrad_bn.viz.reading import diagram
+from tinygrad_bn.viz.steps import RESULT, applications
 from tinygrad_bn.viz.style import FAMILIES
 from tinygrad_bn.viz.subject import subject_of
 
@@ -167,6 +174,84 @@ def test_many_nested_scopes_have_few_views(monkeypatch):
     assert set(opened) == {-1}
 
 
+def nested():
+    y = tg.Tensor(np.ones(3), requires_grad=True, name="x")
+    for i in range(3):
+        with tg.scope(f"outer{i}"), tg.scope("inner"):
+            y = tg.softmax(y * tg.Tensor(np.arange(3.0)))
+            with tg.scope("innermost"):
+                y = tg.stop_gradient(y) + tg.exp(y)
+    return tg.sum(y)
+
+
+@pytest.mark.parametrize("make", [weighed, blocks, nested, test_viz.normalised, broken])
+def test_levels_and_scopes_are_counted_as_they_are_drawn(make):
+    loss = make()
+    subject = subject_of(loss, "rules" if loss.shape == () else "annotate")
+    levels = Levels(Places(diagram(subject_of(loss, "none"))), subject)
+    assert len(levels.counts) == len(levels.depths)
+    for i, depth in enumerate(levels.depths):
+        places = levels.places(i)
+        assert levels.counts[i] == len(places.drawn.cards)
+        for scope, sizes in levels.sizes.items():
+            if len(scope.path) <= depth:
+                assert sizes[i] == len(places.members(scope))
+
+
+@pytest.mark.parametrize("length", [200, 399])
+def test_a_graph_that_fits_only_without_its_gradient_has_the_gradient_in_its_steps(length):
+    _, y = test_viz.chain(length)
+    data = data_of(y)
+    assert [view["count"] for view in data["views"]] == [length + 1]
+    assert {step["kind"] for step in data["steps"]} == {"value", "seed", "rule"}
+
+
+def called(function):
+    """Count the calls of functions that a call makes."""
+    profile = cProfile.Profile()
+    profile.runcall(function)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def inside(scopes):
+    """Scopes in one another."""
+    y = tg.Tensor([1.0], requires_grad=True, name="x")
+    with contextlib.ExitStack() as opened:
+        for i in range(scopes):
+            opened.enter_context(tg.scope(f"scope{i}"))
+            y = tg.exp(y * 0.001)
+    return tg.sum(y)
+
+
+def in_a_row(scopes):
+    """Scopes one after another."""
+    y = tg.Tensor([1.0], requires_grad=True, name="x")
+    with tg.scope("all"):
+        for i in range(scopes):
+            with tg.scope(f"scope{i}"):
+                y = tg.exp(y * 0.001)
+    return tg.sum(y)
+
+
+@pytest.mark.parametrize("make", [inside, in_a_row])
+def test_many_scopes_cost_no_more_than_reading_the_graph_a_few_times(make):
+    loss = make(300)
+    reading = called(lambda: diagram(subject_of(loss, "rules"), values=True))
+    assert called(lambda: views_of(loss)) < 6 * reading
+
+
+def test_choosing_the_views_of_a_long_graph_takes_linear_time():
+    def long(operations):
+        y = tg.Tensor([1.0], requires_grad=True, name="x")
+        with tg.scope("outer"):
+            for _ in range(operations):
+                y = tg.exp(y * 0.001)
+        return tg.sum(y)
+
+    views_of(short := long(1000))
+    assert called(lambda: views_of(long(4000))) < 5 * called(lambda: views_of(short))
+
+
 # layout ----------------------------------------------------------------------------------------
 
 
@@ -180,7 +265,7 @@ def overlapping(boxes):
 @pytest.mark.parametrize("make", [weighed, blocks, test_viz.classified, test_viz.normalised])
 def test_cards_do_not_overlap_and_stand_inside_their_frames(make):
     for view in views_of(make()).shown:
-        laid = layout_of(view)
+        laid = layout_of(view, Engine())
         assert sorted(laid.cards) == list(range(len(view.drawn.cards)))
         assert list(overlapping([*laid.cards.values()])) == []
         around, boxes = view.drawn.frames(), {f.cluster: f.box for f in laid.frames}
@@ -198,7 +283,7 @@ def test_cards_do_not_overlap_and_stand_inside_their_frames(make):
 
 def test_a_gradient_stands_right_of_its_card_at_the_same_height():
     view = views_of(weighed()).shown[2]
-    laid = layout_of(view)
+    laid = layout_of(view, Engine())
     distances = set()
     for card, image in view.drawn.beside:
         assert laid.cards[card][1] == laid.cards[image][1]
@@ -210,7 +295,7 @@ def test_a_gradient_stands_right_of_its_card_at_the_same_height():
 
 def test_arrows_run_from_card_to_card_forward_down_and_gradients_up():
     view = views_of(weighed()).shown[2]
-    laid = layout_of(view)
+    laid = layout_of(view, Engine())
     for i, edge in enumerate(view.drawn.edges):
         if edge.saved:
             continue
@@ -225,7 +310,7 @@ def test_arrows_run_from_card_to_card_forward_down_and_gradients_up():
 def test_what_would_be_too_wide_is_laid_out_from_left_to_right():
     parts = [tg.Tensor([1.0], requires_grad=True, name=f"x{i}") for i in range(20)]
     view = views_of(functools.reduce(tg.add, [tg.exp(x) for x in parts])).shown[0]
-    laid = layout_of(view)
+    laid = layout_of(view, Engine())
     assert laid.width < 2 * laid.height
 
 
@@ -324,6 +409,53 @@ def test_a_step_reads_the_values_that_its_rule_used():
     assert names == [["y"], ["out", "y"]]
     summed = next(s for s in data["steps"] if s["kind"] == "rule")
     assert summed["parts"][0]["reads"] == []
+
+
+def recorded_reads(loss):
+    """Say which forward values the recorded gradient uses for each operation."""
+    subject = subject_of(loss, "ops")
+    found = {}
+    for node in subject.nodes():
+        if node.adjoint_of is not None:
+            origin = node.adjoint_of
+            own = {x for x in (origin, *origin.inputs) if isinstance(x, tg.Tensor)}
+            found.setdefault(origin, set()).update(own.intersection(node.inputs))
+    return found
+
+
+def read_by_steps(loss):
+    found = {}
+    for step in applications(loss):
+        places = {position for part in step.parts for position in part.reads}
+        own = (step.node if i == RESULT else step.node.inputs[i] for i in places)
+        found[step.node] = {x for x in own if isinstance(x, tg.Tensor)}
+    return found
+
+
+def disagreeing(loss):
+    recorded = recorded_reads(loss)
+    return [n.op.name for n, read in read_by_steps(loss).items() if recorded.get(n, set()) != read]
+
+
+CALLS = [
+    pytest.param(call, id=f"{op.name}-{rows.label(case)}")
+    for op in table.values()
+    if op.differentiable and op.family != "custom"
+    for case, call in zip(op.cases, rows.samples(op), strict=True)
+    if call.differentiable
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_the_steps_of_every_row_read_what_its_recorded_gradient_uses(call):
+    named = [tg.Tensor(x, requires_grad=True, name=f"x{i}") for i, x in enumerate(call.primals)]
+    loss = tg.sum(call(*named) * call.cotangent())
+    assert disagreeing(loss) == []
+
+
+@pytest.mark.parametrize("make", [weighed, blocks, test_viz.classified, accumulating])
+def test_the_steps_of_a_graph_read_what_its_recorded_gradient_uses(make):
+    assert disagreeing(make()) == []
 
 
 def test_a_contribution_says_that_it_was_summed_over_what_was_broadcast():
@@ -537,6 +669,69 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
 
 
+def counted_pictures(monkeypatch, *, wait=0.0):
+    """Collect the DOT texts that are laid out from now on, each after some seconds."""
+    asked = []
+
+    def slow(source, **options):
+        asked.append(source)
+        time.sleep(wait)
+        return picture(source, **options)
+
+    monkeypatch.setattr(layout, "picture", slow)
+    return asked
+
+
+def layered(layers=12):
+    """The same layer many times: its views look alike but for their names."""
+    h = tg.Tensor(np.full((4, 4), 0.5), requires_grad=True, name="x")
+    for i in range(layers):
+        with tg.scope(f"layer{i}"):
+            with tg.scope("linear"):
+                h = h @ tg.Tensor(np.eye(4), requires_grad=True, name="W") + 1.0
+            h = tg.softmax(tg.batch_norm(h))
+    return tg.sum(h)
+
+
+def test_views_that_look_alike_are_laid_out_once(monkeypatch):
+    asked = counted_pictures(monkeypatch)
+    views = data_of(layered())["views"]
+    assert len(views) > 50
+    assert len(asked) == len(set(asked)) < 25
+
+
+def test_the_time_allowed_is_that_for_all_views(monkeypatch):
+    asked = counted_pictures(monkeypatch, wait=0.06)
+    with pytest.raises(viz.RenderError) as caught:
+        viz.page_html(blocks(), timeout=0.1)
+    assert caught.value.what == "The views of the page were not laid out within 0.1 seconds."
+    assert caught.value.fix == (
+        "Allow more time with timeout=, or explore a smaller part of the graph."
+    )
+    assert len(asked) == 2
+
+
+def test_an_engine_that_hangs_is_given_up_in_time(tmp_path):
+    hanging = tmp_path / "dot"
+    hanging.write_text("#!/bin/sh\nsleep 60\n")
+    hanging.chmod(0o755)
+    with pytest.raises(viz.RenderError, match=r"not laid out within 0\.2 seconds"):
+        viz.page_html(weighed(), engine=str(hanging), timeout=0.2)
+
+
+def test_an_engine_that_fails_in_time_is_told_as_it_is(tmp_path):
+    failing = tmp_path / "dot"
+    failing.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
+    failing.chmod(0o755)
+    with pytest.raises(viz.RenderError, match="dot could not draw the graph: broken"):
+        viz.page_html(weighed(), engine=str(failing))
+
+
+def test_a_time_that_is_no_number_is_refused():
+    with pytest.raises(DTypeError, match="explore with timeout='long'"):
+        viz.page_html(weighed(), timeout="long")
+
+
 def test_without_an_engine_there_is_no_page(tmp_path, monkeypatch):
     monkeypatch.setattr(layout, "picture", lambda *_, **__: None)
     with pytest.raises(OptionalDependencyError) as caught:
@@ -567,7 +762,7 @@ def test_a_trace_of_a_gradient_is_explored_as_it_was_recorded():
 
 def test_reading_twice_gives_the_same():
     loss = weighed()
-    one, other = (Contents(views_of(loss), engine="auto", timeout=30).read("x") for _ in range(2))
+    one, other = (Contents(views_of(loss), Engine()).read("x") for _ in range(2))
     assert one == other
     assert loss.inputs[0].grad is None
 

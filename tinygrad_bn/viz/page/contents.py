@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import linecache
 from collections import Counter
@@ -17,7 +16,7 @@ from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.viz.labels import clean, constant, shape_text
 from tinygrad_bn.viz.model import Card, Diagram
 from tinygrad_bn.viz.page.arrays import Arrays
-from tinygrad_bn.viz.page.layout import Frame, Point, layout_of
+from tinygrad_bn.viz.page.layout import SCREEN, Engine, Frame, Point, layout_of
 from tinygrad_bn.viz.page.places import Places
 from tinygrad_bn.viz.page.rules import RuleText, rule_text
 from tinygrad_bn.viz.page.views import Large, View, Views
@@ -33,16 +32,15 @@ MAX_STEPS = 1000
 """A graph of more cards has no steps: they would make the page too large."""
 
 _LINE = 160
-_SCREEN, _SMALLEST = (1150, 820), 0.58
-"""The space that a common screen has for a graph, and the scale at which cards can be read."""
+_SMALLEST = 0.58
+"""The scale at which cards can still be read."""
 
 
 class Contents:
     """The data of one page. Tensors, arrays, rules and what cards say are listed once."""
 
-    def __init__(self, views: Views, *, engine: str, timeout: float) -> None:
-        self.views = views
-        self._layout = functools.partial(layout_of, engine=engine, timeout=timeout)
+    def __init__(self, views: Views, engine: Engine) -> None:
+        self.views, self._engine = views, engine
         self.arrays = Arrays()
         self.tensors: list[Json] = []
         self.rules: list[str] = []
@@ -199,7 +197,7 @@ class Contents:
         told: Json = {"kind": view.kind, "label": clean(view.label), "count": len(drawn.cards)}
         if view.kind == "operations":
             self._know_recorded(drawn)
-        laid = self._layout(view)
+        laid = layout_of(view, self._engine)
         scopes = Places(drawn).scopes
         opens = {number: _opened(focus, scope) for number, scope in view.collapsed.items()}
         leaving = _leaving(view)
@@ -302,7 +300,7 @@ def _opened(focus: Focus, scope: Scope | None) -> int:
 def _readable(view: Json) -> bool:
     """Whether all of a view can be read at once on a common screen."""
     width, height = view["size"]
-    return bool(min(_SCREEN[0] / width, _SCREEN[1] / height) >= _SMALLEST)
+    return bool(min(SCREEN[0] / width, SCREEN[1] / height) >= _SMALLEST)
 
 
 def title_of(card: Card, tensor: Tensor) -> str:

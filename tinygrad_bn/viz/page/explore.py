@@ -13,7 +13,9 @@ from typing import Any
 from tinygrad_bn.viz.engines import RenderError
 from tinygrad_bn.viz.files import write
 from tinygrad_bn.viz.labels import clean
+from tinygrad_bn.viz.options import seconds
 from tinygrad_bn.viz.page.contents import Contents
+from tinygrad_bn.viz.page.layout import Engine
 from tinygrad_bn.viz.page.views import Views, views_of
 from tinygrad_bn.viz.style import BACKWARD, FAMILIES, FORWARD, OTHER
 
@@ -38,7 +40,7 @@ def explore(
     ``obj``: a tensor, a trace, or a container of tensors; where it is one result of one element,
     its gradient stands beside it. ``path``: a file with the suffix ``.html`` or ``.htm``; its
     folders are made. ``title``: by default the name of the result. ``engine``: what lays the graph
-    out, as for ``render``. ``timeout``: seconds that it may take for each view.
+    out, as for ``render``. ``timeout``: seconds that laying out the page may take in all.
 
     The page is one file without network access: zoom, levels of detail, search, the numbers of
     every tensor, and a stepper that applies one rule at a time. Raises DTypeError where there is
@@ -72,9 +74,10 @@ def page_html(
     >>> "<h1>One &lt;input&gt;</h1>" in page_html(tg.Tensor([1.0], name="x"), title="One <input>")
     True
     """
+    seconds("explore with timeout", timeout)
     views = views_of(obj)
     name = clean(title or "", _TITLE) or _title(views)
-    data = Contents(views, engine=engine, timeout=timeout).read(name)
+    data = Contents(views, Engine(engine, timeout)).read(name)
     parts = {
         "title": escape(name),
         "style": _colours() + _asset("page.css"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from tinygrad_bn.errors import OptionalDependencyError
-from tinygrad_bn.viz.engines import picture
+from tinygrad_bn.viz.engines import RenderError, picture
 from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge
 from tinygrad_bn.viz.page.places import forward_of
 from tinygrad_bn.viz.page.views import View
@@ -19,17 +20,14 @@ Point: TypeAlias = tuple[float, float]
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, width, height; all lengths are in pixels of the page at zoom 1."""
 
-Run: TypeAlias = Callable[[str], bytes | None]
-"""An engine: from DOT to JSON."""
-
 HEIGHT = 44
 _NARROWEST, _WIDEST = 132, 270
 _THUMBNAIL = 38
 _BESIDE = 84
 """Between the forward graph and its mirror image."""
 
-_SCREEN = 1.5
-"""The width of the space for drawing, against its height."""
+SCREEN = (1150, 820)
+"""The space that a common screen has for a graph."""
 
 _ALIGNED = 300
 
@@ -58,8 +56,8 @@ class Layout:
 
     @property
     def scale(self) -> float:
-        """How large it can be drawn on a screen of height 1."""
-        return min(_SCREEN / max(self.width, 1.0), 1.0 / max(self.height, 1.0))
+        """How large all of it can be drawn on a common screen."""
+        return min(SCREEN[0] / max(self.width, 1.0), SCREEN[1] / max(self.height, 1.0))
 
 
 class Manner(NamedTuple):
@@ -72,39 +70,75 @@ class Manner(NamedTuple):
 _MANNERS = Manner("TB", 12), Manner("TB", 1), Manner("LR", 1)
 
 
-def layout_of(view: View, *, engine: str = "auto", timeout: float = 30.0) -> Layout:
+class Engine:
+    """The engine of one page: asked once for each DOT text, and in all no longer than allowed."""
+
+    def __init__(self, name: str = "auto", timeout: float = 30.0) -> None:
+        self._draw = functools.partial(picture, form="json0", dpi=72, engine=name)
+        self._timeout, self._left = timeout, timeout
+        self._known: dict[str, Any] = {}
+
+    def answer(self, source: str) -> Any:
+        """Return the layout of a DOT text, as read from JSON.
+
+        Raises OptionalDependencyError where there is no engine, RenderError where it fails or the
+        page takes too long.
+        """
+        if source not in self._known:
+            self._known[source] = json.loads(self._asked(source))
+        return self._known[source]
+
+    def _asked(self, source: str) -> bytes:
+        if self._left <= 0:
+            raise self._late()
+        start = time.monotonic()
+        try:
+            found = self._draw(source, timeout=self._left)
+        except RenderError:
+            if time.monotonic() - start < self._left:
+                raise
+            raise self._late() from None
+        self._left -= time.monotonic() - start
+        if found is None:
+            raise OptionalDependencyError(
+                "No layout engine was found for the page.",
+                "Run pip install graphviz-pure, or install Graphviz so that dot is on PATH.",
+            )
+        return found
+
+    def _late(self) -> RenderError:
+        return RenderError(
+            f"The views of the page were not laid out within {self._timeout:g} seconds.",
+            "Allow more time with timeout=, or explore a smaller part of the graph.",
+        )
+
+
+def layout_of(view: View, engine: Engine) -> Layout:
     """Lay out a view in straight lines from top to bottom.
 
     Where that is too wide for a screen, the manner in which it can be drawn largest is taken.
     """
-    run = functools.partial(picture, form="json0", dpi=72, engine=engine, timeout=timeout)
     first, *others = _MANNERS
-    found = _laid_out(view, first, run)
-    if found.width <= _SCREEN * found.height:
+    found = _laid_out(view, first, engine)
+    if found.scale >= 1 or found.width * SCREEN[1] <= found.height * SCREEN[0]:
         return found
-    return max([found, *(_laid_out(view, m, run) for m in others)], key=lambda laid: laid.scale)
+    return max([found, *(_laid_out(view, m, engine) for m in others)], key=lambda laid: laid.scale)
 
 
-def _laid_out(view: View, manner: Manner, run: Run) -> Layout:
+def _laid_out(view: View, manner: Manner, engine: Engine) -> Layout:
     card = width_of(view.drawn.cards)
     if not view.mirror:
-        return _by_engine(view.drawn, card, manner, run)
+        return _by_engine(view.drawn, card, manner, engine)
     forward, numbers = forward_of(view.drawn)
-    below = _by_engine(forward, card, manner, run)
+    below = _by_engine(forward, card, manner, engine)
     return _Mirroring(view.drawn, forward, numbers, below).read(sideways=manner.direction == "TB")
 
 
 # the engine's part ----------------------------------------------------------------------------
 
 
-def _by_engine(drawn: Diagram, card: int, manner: Manner, run: Run) -> Layout:
-    answer = run(_dot(drawn, card, manner))
-    if answer is None:
-        raise OptionalDependencyError(
-            "No layout engine was found for the page.",
-            "Run pip install graphviz-pure, or install Graphviz so that dot is on PATH.",
-        )
-    return _read(json.loads(answer), drawn, card)
+def _by_engine(drawn: Diagram, card: int, manner: Manner, engine: Engine) -> Layout:
+    return _read(engine.answer(_dot(drawn, card, manner)), drawn, card)
 
 
 def _dot(drawn: Diagram, card: int, manner: Manner) -> str:

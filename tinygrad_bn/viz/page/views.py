@@ -85,7 +85,7 @@ def views_of(obj: Any) -> Views:
     outline = Places(forward)
     _refuse_large(outline)
     levels = _mirrored(obj, outline) if _has_mirror(bare) else None
-    levels = levels or _Levels(outline, subject_of(obj, "annotate"))
+    levels = levels or Levels(outline, subject_of(obj, "annotate"))
     small = [i for i, count in enumerate(levels.counts) if count <= OPENING]
     recorded = _operations(obj) if levels.mirror and levels.counts[-1] <= MAX_NODES else []
     shown = [*map(levels.view, range(len(levels.counts))), *recorded, *_focused(levels)]
@@ -98,9 +98,9 @@ def _has_mirror(bare: Subject) -> bool:
     return single and not any(node.adjoint_of is not None for node in bare.nodes())
 
 
-def _mirrored(obj: Any, outline: Places) -> _Levels | None:
+def _mirrored(obj: Any, outline: Places) -> Levels | None:
     """Put the gradient beside the graph, if that is not too large at every level."""
-    levels = _Levels(outline, subject_of(obj, "rules"))
+    levels = Levels(outline, subject_of(obj, "rules"))
     return levels if levels.counts[0] <= MAX_NODES else None
 
 
@@ -130,7 +130,7 @@ def _operations(obj: Any) -> list[View]:
     return [View("operations", "every operation of the gradient", found, False, {})]
 
 
-class _Levels:
+class Levels:
     """The levels of detail, of which all are counted and only those read that are drawn.
 
     ``depths``: to which depth each opens scopes, the last all; ``sizes``: for each scope how many
@@ -166,7 +166,7 @@ class _Levels:
         return View("level", label, places.drawn, self.mirror, places.collapsed)
 
 
-def _focused(levels: _Levels) -> list[View]:
+def _focused(levels: Levels) -> list[View]:
     """Show the content of each scope, at the deepest level at which it is readable."""
     chosen: list[View] = []
     budget = _FOCUSED
@@ -187,7 +187,7 @@ def _readable(depths: Sequence[int], sizes: Sequence[int], depth: int) -> int:
     return next((level for level in reversed(holding) if sizes[level] <= OPENING), holding[0])
 
 
-def _focus(levels: _Levels, level: int, scope: Scope) -> View:
+def _focus(levels: Levels, level: int, scope: Scope) -> View:
     """Keep the cards of one scope, and as stubs those from which and to which edges lead."""
     places = levels.places(level)
     members = places.members(scope)
