@@ -218,14 +218,88 @@ def test_a_card_that_is_clicked_shows_its_numbers_statistics_and_rules(show):
         "8×4",
         "L2 norm",
         "gradient",
-        "lambda xp, g, out, x, y: g / y",
+        "operand a, x in the rule: x − μ",
+        "to operand b, y in the rule: σ",
+        "of the result its gradient is g, its value out",
+        "\ng / y\n",
     ):
         assert part in told
     assert "test_viz.py:" in told
+    assert "lambda" not in told
     assert page.count("#panel .histogram rect") > 16
     assert page.count("#panel table.numbers td") >= 64
     assert page.count(".card.selected") == 1
     assert page.count(".card.dim") > page.count(".card:not(.dim)")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_values_that_rules_read_are_seen_and_end_at_the_gradients_of_their_cards(show, scheme):
+    page = show(test_viz_page.weighed, color_scheme=scheme)
+    line, paper, share, own = page.page.evaluate(
+        """() => {
+            const saved = document.querySelector(".edge.saved");
+            const style = getComputedStyle(saved);
+            const page = getComputedStyle(document.body).backgroundColor;
+            const paths = [...document.querySelectorAll(".edge.saved")].map(path => {
+                const [a, b] = [0, path.getTotalLength()].map(at => path.getPointAtLength(at));
+                return [a.y, b.y];
+            });
+            return [style.stroke, page, Number(style.opacity), paths];
+        }"""
+    )
+    drawn = [share * a + (1 - share) * b for a, b in zip(rgb(line), rgb(paper), strict=True)]
+    assert contrast(drawn, rgb(paper)) > 2.2
+    assert any(abs(start - end) < 0.5 for start, end in own)
+    page.card("x̂").click()
+    lit = page.page.locator(".edge.saved.lit").first
+    assert lit.evaluate("e => getComputedStyle(e).opacity") == "1"
+
+
+def rgb(colour):
+    return [float(part) for part in re.findall(r"[\d.]+", colour)[:3]]
+
+
+def contrast(one, other):
+    """The contrast of two colours as the accessibility guidelines define it."""
+
+    def luminance(colour):
+        linear = [c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+        return np.dot(linear, [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_no_name_is_cut_beside_free_space(show):
+    for make in (test_viz_page.weighed, test_viz_page.accumulating):
+        page = show(make)
+        told = page.page.locator(".card .name, .card .size, .card .symbol").all_text_contents()
+        assert [text for text in told if "…" in text] == []
+
+
+def test_a_view_that_is_chosen_is_seen_whole_or_says_where_there_is_more(show):
+    page = show(test_viz_page.blocks)
+    whole = []
+    for view in page.page.locator("#level option").all():
+        page.page.select_option("#level", view.get_attribute("value"))
+        stage, world = (page.page.locator(s).bounding_box() for s in ("#stage", "#cards"))
+        fits = all(
+            stage[at] <= world[at] and world[at] + world[size] <= stage[at] + stage[size]
+            for at, size in (("x", "width"), ("y", "height"))
+        )
+        assert page.page.locator("#more").is_hidden() == fits
+        if not fits:
+            scale = page.page.evaluate("world.transform.baseVal.consolidate().matrix.a")
+            assert scale == pytest.approx(0.5)
+            boxes = [card.bounding_box() for card in page.page.locator(".card").all()]
+            seen = [box for box in boxes if box["y"] < stage["y"] + stage["height"]]
+            assert min(box["x"] for box in seen) >= stage["x"] + 23
+            assert min(box["y"] for box in seen) >= stage["y"] + 19
+        whole.append(fits)
+    assert whole[:2] == [True, True]
+    assert not all(whole)
+    page.page.click("#more")
+    assert page.page.locator("#more").is_hidden()
 
 
 def test_hovering_shows_a_card_until_the_pointer_leaves(show):
@@ -307,6 +381,30 @@ def test_search_dims_the_rest_and_enter_goes_from_hit_to_hit(show):
     assert page.page.input_value("#search") == ""
 
 
+def test_search_finds_names_and_operations_but_no_other_words(show):
+    page = show(test_viz_page.weighed)
+    page.press("/")
+    page.page.keyboard.type("sum of")
+    assert page.text("#hits") == "0 hits"
+    page.page.fill("#search", "8×4")
+    assert page.text("#hits") == "0 hits"
+    page.page.fill("#search", "batch_norm")
+    assert page.count(".card.hit") > 20
+
+
+def test_search_in_an_opened_scope_leads_to_what_is_outside(show):
+    page = show(test_viz_page.blocks, "#view=0")
+    page.card("block1, collapsed scope").dblclick()
+    assert page.page.locator("#elsewhere").is_hidden()
+    page.page.fill("#search", "softplus")
+    assert page.text("#hits") == "0 hits"
+    page.page.click("text=2 hits in the whole graph")
+    assert page.text("#crumbs") == ""
+    assert page.text("#hits") == "1 of 2"
+    assert page.count(".card.selected") == 1
+    assert page.page.locator("#elsewhere").is_hidden()
+
+
 # steps -------------------------------------------------------------------------------------------
 
 
@@ -367,6 +465,44 @@ def test_a_sum_of_contributions_grows_step_by_step(show):
             ends[part["nth"] - 1],
         )
         assert place + told in page.text("#panel")
+
+
+def test_a_constant_says_that_no_gradient_passes_through_it(show):
+    page = show(test_viz_page.weighed, "#step=5")
+    told = page.text("#panel")
+    assert told.startswith("pilot\n\nconstant: no gradient passes through it")
+
+
+def test_a_gradient_without_a_name_says_of_what_it_is_and_whence_it_comes(show):
+    page = show(test_viz_page.weighed, "#step=27")
+    told = page.text("#panel")
+    assert "g in the rule: gradient of the result of + 1e−05" in told
+    assert "passed on by step 26 (back through σ)" in told
+    page.page.click("#panel button:text-is('step 26')")
+    assert "g in the rule: ∂σ" in page.text("#panel")
+    assert "result, out in the rule: σ" in page.text("#panel")
+
+
+def test_results_that_are_alike_are_told_apart_by_their_steps(show):
+    page = show(test_viz_page.accumulating, "#step=14")
+    told = page.text("#panel")
+    for part in (
+        "operand a, x in the rule: result of Σ at step 11",
+        "operand b, y in the rule: result of Σ at step 13",
+    ):
+        assert part in told
+
+
+def test_in_a_collapsed_scope_the_step_is_counted_and_shift_goes_on(show):
+    page = show(test_viz_page.weighed, "#view=1&step=8")
+    expected = "step 8 of 34 · forward ÷ 8 → 1×4 · step 4 of 11 inside standardize"
+    assert page.text("#told") == expected
+    page.press("Shift+ArrowRight")
+    assert page.text("#told") == "step 16 of 34 · forward × → 8×4"
+    page.press("Shift+ArrowLeft")
+    assert page.text("#told").endswith("· step 11 of 11 inside standardize")
+    page.press("Shift+ArrowLeft")
+    assert "inside" not in page.text("#told")
 
 
 def test_space_plays_to_the_end_and_stops(show):

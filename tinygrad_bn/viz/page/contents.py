@@ -47,6 +47,7 @@ class Contents:
         self._tensors: dict[Tensor, int] = {}
         self._rules: dict[str, int] = {}
         self._cards: dict[Tensor, Card] = {}
+        self._marks: dict[tuple[Tensor, int], str] = {}
         self._faces: dict[str, int] = {}
         self._used = used_values(views.subject.nodes())
         self._meeting: Counter[Tensor] = Counter()
@@ -72,9 +73,13 @@ class Contents:
         }
 
     def _know(self, drawn: Diagram) -> None:
-        """Remember the card of each tensor that has one of its own."""
+        """Remember the card of each tensor that is new, and the letters at its operands."""
         alone = zip(drawn.cards, drawn.tensors, strict=True)
-        self._cards |= {tensors[0]: card for card, tensors in alone if card.kind != "scope"}
+        known = {ts[0]: card for card, ts in alone if card.kind != "scope"}
+        self._cards = known | self._cards
+        for edge in drawn.edges:
+            if edge.mark:
+                self._marks[drawn.tensors[edge.target][0], edge.operand] = edge.mark
 
     # tensors -------------------------------------------------------------------------------------
 
@@ -119,12 +124,16 @@ class Contents:
         return told
 
     def _operands(self, tensor: Tensor) -> list[Json]:
-        """Say what an operation ran on, in the order of its operands, by the rule's own names."""
-        names = _names(tensor)
-        return [
-            {"as": name, **self._given(x, value)}
-            for name, x, value in zip(names, tensor.inputs, tensor.values, strict=True)
-        ]
+        """Say what an operation ran on, in the order of its operands."""
+        return [self._operand(tensor, i) for i in range(len(tensor.inputs))]
+
+    def _operand(self, tensor: Tensor, i: int) -> Json:
+        """Say what an operand is, by its letter in the picture and by the rule's own name."""
+        told: Json = self._given(tensor.inputs[i], tensor.values[i])
+        if (tensor, i) in self._marks:
+            told["role"] = f"operand {self._marks[tensor, i]}"
+        name = _names(tensor)[i]
+        return {"as": name, **told} if name else told
 
     def _given(self, x: Any, value: Any) -> Json:
         """Point to an operand and its value, or write a number that is folded into the card."""
@@ -181,11 +190,10 @@ class Contents:
         return told
 
     def _read(self, node: Tensor, position: int) -> Json:
-        """Say which value a rule reads, by the rule's own name."""
+        """Say which value a rule reads."""
         if position == RESULT:
-            return {"as": "out", **self._given(node, node.data)}
-        name, value = _names(node)[position], node.values[position]
-        return {"as": name, **self._given(node.inputs[position], value)}
+            return {"as": "out", "role": "result", **self._given(node, node.data)}
+        return self._operand(node, position)
 
     # views ----------------------------------------------------------------------------------------
 
@@ -231,10 +239,8 @@ class Contents:
 
     def _know_recorded(self, drawn: Diagram) -> None:
         """Take in the operations of a recorded gradient, after those that they belong to."""
-        alone = zip(drawn.cards, drawn.tensors, strict=True)
-        new = {ts[0]: card for card, ts in alone if ts[0] not in self._cards}
-        self._cards |= new
-        for tensor in new:
+        self._know(drawn)
+        for (tensor,) in drawn.tensors:
             self._tensor(tensor)
 
     def _face(
@@ -310,13 +316,12 @@ def title_of(card: Card, tensor: Tensor) -> str:
 
 
 def _names(tensor: Tensor) -> Sequence[str]:
-    """Name the operands as the rules of their operation do, or else by letters."""
-    letters = [chr(ord("a") + i % 26) for i in range(len(tensor.inputs))]
+    """Name the operands as the rules of their operation do; those not named there not at all."""
     known = rule_text(tensor.op.rules[tensor.wrt[0]]).names[2:] if tensor.wrt else ()
     many = next((i for i, name in enumerate(known) if name.startswith("*")), len(known))
     return [
-        known[i] if i < many else f"{known[many][1:]}[{i - many}]" if many < len(known) else letter
-        for i, letter in enumerate(letters)
+        known[i] if i < many else f"{known[many][1:]}[{i - many}]" if many < len(known) else ""
+        for i in range(len(tensor.inputs))
     ]
 
 

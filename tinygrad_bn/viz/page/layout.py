@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -21,7 +22,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, width, height; all lengths are in pixels of the page at zoom 1."""
 
 HEIGHT = 44
-_NARROWEST, _WIDEST = 132, 270
+_NARROWEST, _WIDEST = 132, 300
 _THUMBNAIL = 38
 _BESIDE = 84
 """Between the forward graph and its mirror image."""
@@ -317,18 +318,33 @@ def _moved(box: Box, shift: Point) -> Box:
 # text -----------------------------------------------------------------------------------------
 
 _EAST_ASIAN = 0x2E80
-_NARROW, _BROAD = set("iljtfI.,:;'|()[]{}! −·"), set("mwMW@—…ΣΩ∑")
+_BOLD = 1.08
+"""Bold text, against text that is not."""
+
+_WIDTHS = {
+    0.23: "ijl'|",
+    0.28: "ftI .,:;!/[]",
+    0.34: "()-r·²³",
+    0.5: "Jckszvxy∂",
+    0.67: "ABEKPSVXY&ΓΔΣ",
+    0.73: "CDHNRUw∞",
+    0.78: "GOQmΩω",
+    0.84: "M",
+    0.9: "%@W—",
+    1.0: "…→←",
+}
+_WIDTH_OF = {c: width for width, characters in _WIDTHS.items() for c in characters}
 
 
 def text_width(text: str, size: float) -> float:
-    """Estimate how wide a text is in the page's font."""
+    """Estimate how wide a text is in the page's font, Helvetica or one of its widths."""
     return size * sum(map(_character_width, text))
 
 
 def _character_width(c: str) -> float:
-    if c in _NARROW:
-        return 0.34
-    return 0.9 if c in _BROAD or ord(c) >= _EAST_ASIAN else 0.57
+    if unicodedata.combining(c):
+        return 0.0
+    return _WIDTH_OF.get(c, 1.0 if ord(c) >= _EAST_ASIAN else 0.59)
 
 
 _LONG = 74
@@ -337,7 +353,7 @@ _LONG = 74
 
 def badge_width(badge: str) -> float:
     """Say how wide a badge is drawn."""
-    wide = text_width(badge, 13)
+    wide = text_width(badge, 13) * _BOLD
     return min(max(30.0, (wide if wide <= _LONG else wide * 11.5 / 13) + 14), 112.0)
 
 
@@ -349,7 +365,9 @@ def width_of(cards: Sequence[Card]) -> int:
 
 def _needed(card: Card) -> float:
     badge = badge_width(card.badge) + 8 if card.badge else 0.0
-    head = text_width(card.name, 14) * 1.08 + 8 + len(card.shape) * 7.0
+    collapsed = card.kind == "scope"
+    beside = " · ".join(filter(None, (card.shape, "" if collapsed else card.note)))
+    head = text_width(card.name, 14) * _BOLD + 8 + len(beside) * 7.0
     value = card.value.text if card.value else ""
-    widest = max(head, text_width(card.note, 11.5), text_width(value, 11.5))
+    widest = max(head, text_width(card.note if collapsed else value, 11.5))
     return 8 + badge + widest + _THUMBNAIL + 10

@@ -16,7 +16,10 @@ _BEFORE = 3
 
 
 class RuleText(NamedTuple):
-    """A rule as code, with what it calls; its parameters from ``g`` on; those that it uses."""
+    """A rule as code, with what it calls; its parameters from ``g`` on; those that it uses.
+
+    Of a lambda the code is what it returns: its parameters are told with their values.
+    """
 
     code: str
     names: tuple[str, ...]
@@ -38,7 +41,9 @@ def rule_text(rule: Any) -> RuleText:
         return RuleText("rule without source text", (), frozenset())
     arguments = [a.arg for a in (*found.args.posonlyargs, *found.args.args)]
     arguments += [f"*{found.args.vararg.arg}"] if found.args.vararg else []
-    code = "\n\n".join([_code(found), *map(_explained, _helpers(rule, found))])
+    written = ast.unparse(found.body) if isinstance(found, ast.Lambda) else _code(found)
+    called = (_explained(*helper) for helper in _helpers(rule, found).items())
+    code = "\n\n".join([written, *called])
     return RuleText(code, tuple(arguments[position + 1 :]), frozenset(_names(found)))
 
 
@@ -48,8 +53,8 @@ def _names(found: _Function) -> set[str]:
     return {n.id for part in body for n in ast.walk(part) if isinstance(n, ast.Name)}
 
 
-def _helpers(rule: Any, definition: _Function) -> list[_Function]:
-    """Find the functions of its own module that a rule calls, and those that these call."""
+def _helpers(rule: Any, definition: _Function) -> dict[str, _Function]:
+    """Find by name the functions of its own module that a rule calls, and those that these call."""
     function = inspect.unwrap(getattr(rule, "__func__", rule))
     found: dict[str, _Function] = {}
     queue = [definition]
@@ -61,19 +66,19 @@ def _helpers(rule: Any, definition: _Function) -> list[_Function]:
                 if known is not None and known is not definition:
                     found[name] = known
                     queue.append(known)
-    return list(found.values())
+    return found
 
 
-def _explained(found: _Function) -> str:
+def _explained(name: str, found: _Function) -> str:
     """Write a function under the first line of its docstring."""
-    told = None if isinstance(found, ast.Lambda) else ast.get_docstring(found)
+    if isinstance(found, ast.Lambda):
+        return f"{name} = {ast.unparse(found)}"
+    told = ast.get_docstring(found)
     return f"# {told.splitlines()[0]}\n{_code(found)}" if told else _code(found)
 
 
-def _code(found: _Function) -> str:
-    """Write a rule without annotations and docstring."""
-    if isinstance(found, ast.Lambda):
-        return ast.unparse(found)
+def _code(found: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """Write a function without annotations and docstring."""
     written = copy.deepcopy(found)
     for argument in ast.walk(written.args):
         if isinstance(argument, ast.arg):

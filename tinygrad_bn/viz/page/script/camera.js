@@ -1,17 +1,41 @@
 // What part of a view is seen, and how large.
 
-const place = () =>
+function place() {
   byId("world").setAttribute("transform", `translate(${camera.x} ${camera.y}) scale(${camera.k})`);
+  sayMore();
+}
+
+/** Say in which directions there is more to see. */
+function sayMore() {
+  const { width, height } = room();
+  const [w, h] = scene.view.size;
+  const beyond = {
+    "←": camera.x < -8,
+    "→": camera.x + w * camera.k > width + 8,
+    "↑": camera.y < -8,
+    "↓": camera.y + h * camera.k > height + 8,
+  };
+  const arrows = Object.keys(beyond).filter((arrow) => beyond[arrow]);
+  byId("more").hidden = !arrows.length;
+  byId("more").textContent = `more ${arrows.join(" ")}`;
+}
 const room = () => byId("stage").getBoundingClientRect();
 
+/** Show all; where that would be too small to read, as much as fits from the top left. */
 function fit(least = 0) {
   const { width, height } = room();
   const [w, h] = scene.view.size;
   const whole = Math.min((width - 48) / w, (height - 84) / h, 1.7);
   camera.k = Math.max(whole, least);
-  camera.x = Math.max((width - w * camera.k) / 2, 24);
+  camera.x = Math.max((width - w * camera.k) / 2, 24 - leftmost(height / camera.k) * camera.k);
   camera.y = Math.max((height - 40 - h * camera.k) / 2, 20);
   place();
+}
+
+/** Find where the first card begins among those that are seen at the top. */
+function leftmost(below) {
+  if (scene.view.size[1] <= below) return 0;
+  return Math.min(...scene.cards.filter((card) => card.y < below).map((card) => card.x));
 }
 
 function zoom(factor, x = room().width / 2, y = room().height / 2) {

@@ -33,8 +33,8 @@ function pressCard(card, event) {
 }
 
 const KEYS = {
-  ArrowLeft: () => move(-1),
-  ArrowRight: () => move(1),
+  ArrowLeft: (event) => (event.shiftKey ? leap(-1) : move(-1)),
+  ArrowRight: (event) => (event.shiftKey ? leap(1) : move(1)),
   " ": toggle,
   f: () => fit(),
   "+": () => zoom(1.25),
@@ -58,7 +58,7 @@ function press(event) {
     pressCard(card, event);
   } else if (KEYS[event.key] && !isOwnKey(event)) {
     event.preventDefault();
-    KEYS[event.key]();
+    KEYS[event.key](event);
   }
 }
 
@@ -142,6 +142,8 @@ function listenToControls() {
   const on = (id, event, action) => byId(id).addEventListener(event, action);
   document.addEventListener("keydown", press);
   on("level", "change", (event) => show(Number(event.target.value)));
+  on("more", "click", () => fit());
+  on("elsewhere", "click", searchEverywhere);
   on("saved", "change", (event) => {
     state.saved = event.target.checked;
     paint();

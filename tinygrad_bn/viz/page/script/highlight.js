@@ -105,15 +105,36 @@ function select(card) {
   update();
 }
 
-function hits() {
+const hits = () => hitsIn(scene.cards).map((card) => card.number);
+
+function hitsIn(cards) {
   const words = state.query.toLowerCase();
-  return scene.cards.filter((card) => searchText(card).includes(words)).map((card) => card.number);
+  return cards.filter((card) => searchText(card).includes(words));
 }
+
+/** Say, where a scope is alone, what is found outside of it. */
+function sayElsewhere() {
+  const button = byId("elsewhere");
+  button.hidden = !state.query || scene.view.kind !== "focus";
+  if (button.hidden) return;
+  const count = hitsIn(data.views[level].cards.map(([face]) => data.faces[face])).length;
+  button.textContent = `${hitCount(count)} in the whole graph`;
+  button.hidden = count === 0;
+}
+
+function searchEverywhere() {
+  show(level);
+  state.hit = -1;
+  nextHit();
+}
+
+const hitCount = (count) => `${count} hit${count === 1 ? "" : "s"}`;
 
 function searchText(card) {
   const tensors = (card.members || [card.tensor]).map((n) => data.tensors[n]).filter(Boolean);
   const texts = tensors.flatMap((t) => [t.name, t.op, ...t.scope]);
-  return [card.name, card.badge, card.title, card.note, card.shape, ...texts]
+  return [card.name, card.badge, card.title, ...texts]
+    .filter(Boolean)
     .join(" ")
     .toLowerCase();
 }

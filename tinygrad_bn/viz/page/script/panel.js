@@ -56,13 +56,18 @@ function gradientPanel(number) {
 
 function operandsPanel(tensor) {
   if (!tensor.operands || !tensor.operands.length) return [];
-  const lines = tensor.operands.map((operand) =>
-    html("li", {}, html("code", {}, operand.as), " = ", operandText(operand)),
-  );
+  const lines = tensor.operands.map((operand) => html("li", {}, operandText(operand)));
   return [html("h3", {}, "operands"), html("ul", { class: "members" }, lines)];
 }
 
+/** Say what an operand is: its letter in the picture, its name in the rule, and what it is. */
 function operandText(operand) {
+  const inRule = operand.as && html("span", {}, html("code", {}, operand.as), " in the rule");
+  const called = [operand.role, inRule].filter(Boolean);
+  return html("span", {}, called.flatMap((part, i) => (i ? [", ", part] : [part])), ": ", whatIs(operand));
+}
+
+function whatIs(operand) {
   if (operand.text !== undefined) return operand.text;
   return operand.tensor === undefined
     ? shapeText(data.arrays[operand.array].shape)
@@ -75,18 +80,12 @@ function rulesPanel(tensor) {
     html(
       "div",
       {},
-      html(
-        "div",
-        {},
-        "to ",
-        html("code", {}, tensor.operands[i].as),
-        " = ",
-        operandText(tensor.operands[i]),
-      ),
+      html("div", {}, "to ", operandText(tensor.operands[i])),
       html("pre", {}, data.rules[rule]),
     ),
   );
-  return [html("h3", {}, "derivative rules"), ...rules];
+  const known = ["of the result its gradient is ", html("code", {}, "g"), ", its value ", html("code", {}, "out")];
+  return [html("h3", {}, "derivative rules"), html("p", { class: "quiet" }, known), ...rules];
 }
 
 function contributionsPanel(tensor) {
@@ -96,8 +95,8 @@ function contributionsPanel(tensor) {
     html(
       "li",
       {},
-      html("button", { class: "link", onclick: () => go(i) }, `step ${i + 1}`),
-      ` from ${label(step.tensor)}: contribution ${part.nth} of ${part.of}`,
+      stepLink(i),
+      ` back through ${label(step.tensor)}: contribution ${part.nth} of ${part.of}`,
     ),
   );
   return [
@@ -105,6 +104,9 @@ function contributionsPanel(tensor) {
     html("ul", { class: "members" }, lines),
   ];
 }
+
+const stepLink = (i) =>
+  html("button", { class: "link", onclick: () => go(i) }, `step ${i + 1}`);
 
 function sourcePanel(tensor) {
   if (!tensor.where) return [];
@@ -209,6 +211,7 @@ function keysList() {
     ["click", "numbers, statistics and rules of a card"],
     ["double-click", "open a scope; Escape returns"],
     ["← →", "one step back or forward"],
+    ["shift ← →", "on to the next card, past the steps inside a scope"],
     ["space", "play or pause"],
     ["/", "search; Enter goes to the next hit"],
     ["f + −", "fit all, zoom in, zoom out"],

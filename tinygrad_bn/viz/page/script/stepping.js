@@ -8,13 +8,20 @@ function stepPanel(step) {
       : rulePanel(step);
 }
 
+const GIVING = {
+  constant: "no gradient passes through it",
+  input: "a value that is given",
+  parameter: "a value that is given, and that has a gradient",
+  seed: "where a gradient begins",
+};
+
 function valuePanel(step) {
   const tensor = data.tensors[step.tensor];
   return tensor.operands
     ? operationPanel(step, tensor)
     : [
         html("h2", {}, label(step.tensor)),
-        html("p", { class: "quiet" }, `${tensor.kind}: a value that is given`),
+        html("p", { class: "quiet" }, `${tensor.kind}: ${GIVING[tensor.kind]}`),
         block("value", tensor.value, true),
       ];
 }
@@ -31,18 +38,12 @@ function operationPanel(step, tensor) {
   ];
 }
 
-/** Show an operand under the name that its rule gives it. */
+/** Show an operand with its numbers. */
 function given(operand) {
-  const name = html("code", {}, operand.as);
-  if (operand.text !== undefined) {
-    return html(
-      "div",
-      { class: "block" },
-      html("div", { class: "title" }, name, `= ${operand.text}`),
-    );
-  }
-  const link = operand.tensor === undefined ? [] : [" = ", tensorLink(operand.tensor)];
-  return block(html("span", {}, name, link), operand.array);
+  const name = operandText(operand);
+  return operand.text === undefined
+    ? block(name, operand.array)
+    : html("div", { class: "block" }, html("div", { class: "title" }, name));
 }
 
 function seedPanel(step) {
@@ -81,7 +82,8 @@ function rulePanel(step) {
       ].join(" · "),
     ),
     html("h3", { class: "grad" }, "gradient that arrives"),
-    block(html("span", {}, html("code", {}, "g"), ` = ${gradientOf(step.tensor)}`), step.g),
+    block(html("span", {}, html("code", {}, "g"), " in the rule: ", gradientText(step.tensor)), step.g),
+    originPanel(step.tensor),
     reads.size ? html("h3", {}, "values that the rule reads") : null,
     ...[...reads.values()].map((read) => given(read)),
     html("h3", { class: "grad" }, step.parts.length > 1 ? "rules, one for each operand" : "rule"),
@@ -89,15 +91,24 @@ function rulePanel(step) {
   ];
 }
 
+/** Say which rules passed on the gradient that arrives. */
+function originPanel(tensor) {
+  const from = partsTo(tensor).flatMap(([i, , step], nth) => [
+    nth ? ", " : "",
+    stepLink(i),
+    ` (back through ${label(step.tensor)})`,
+  ]);
+  const origin = from.length ? ["passed on by ", from] : ["where the backward sweep begins"];
+  return html("p", { class: "quiet" }, origin.flat());
+}
+
 function partPanel(part, tensor) {
-  const name = tensor.operands[part.operand].as;
-  const code = data.rules[part.rule].replace(/^lambda [^:]*: /, "");
   const summed = part.summed && `then summed over what was broadcast, ${part.summed}`;
   return html(
     "div",
     { class: "part" },
-    html("div", {}, "to ", html("code", {}, name), " = ", tensorLink(part.tensor)),
-    html("pre", { title: data.rules[part.rule] }, code),
+    html("div", {}, "to ", operandText(tensor.operands[part.operand])),
+    html("pre", {}, data.rules[part.rule]),
     summed ? html("p", { class: "quiet" }, summed) : null,
     block(part.of > 1 ? "contribution" : gradientOf(part.tensor), part.piece),
     part.of > 1 ? sumPanel(part) : null,
@@ -110,7 +121,7 @@ function sumPanel(part) {
   return html(
     "div",
     {},
-    `contribution ${part.nth} of ${part.of} to ${gradientOf(part.tensor)}; `,
+    `contribution ${part.nth} of ${part.of} to ${theGradientOf(part.tensor)}; `,
     html("b", {}, part.nth === 1 ? "the sum so far is this one." : sum),
     part.nth === 1 ? [] : block("sum", part.total),
   );

@@ -20,6 +20,17 @@ function move(by) {
   go(state.shown !== "step" && state.step === last && by > 0 ? 0 : state.step + by);
 }
 
+/** Go on to the step at which another card is at work. */
+function leap(by) {
+  const at = (step) => activeAt(scene, data.steps[step]).join(" ");
+  let step = state.step;
+  if (state.shown === "step" || step < last) {
+    const before = at(step);
+    while (step + by >= 0 && step + by <= last && at(step) === before) step += by;
+  }
+  move(step - state.step || by);
+}
+
 function toggle() {
   if (timer) {
     stop();
@@ -73,5 +84,14 @@ function toldStep() {
     `step ${state.step + 1} of ${data.steps.length} · `,
     html("b", { class: side }, side),
     ` ${tensor.op ? tensor.badge : label(step.tensor)} → ${shape}`,
+    insideOf(step),
   ];
+}
+
+/** Say of a collapsed scope at work how far it has come. */
+function insideOf(step) {
+  const card = scene.cards[activeAt(scene, step)[0]];
+  if (!card || card.kind !== "scope") return "";
+  const steps = scene.activity[card.number];
+  return ` · step ${steps.indexOf(state.step) + 1} of ${steps.length} inside ${card.name}`;
 }

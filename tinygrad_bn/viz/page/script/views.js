@@ -84,12 +84,13 @@ function update() {
   timeline();
   crumbs();
   byId("hits").textContent = state.query ? countedHits() : "";
+  sayElsewhere();
   remember();
 }
 
 function countedHits() {
   const count = hits().length;
-  return state.hit >= 0 ? `${state.hit + 1} of ${count}` : `${count} hit${count === 1 ? "" : "s"}`;
+  return state.hit >= 0 ? `${state.hit + 1} of ${count}` : hitCount(count);
 }
 
 // the address -------------------------------------------------------------------

@@ -4,7 +4,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const HEIGHT = 44;
 const THUMBNAIL = 34;
-const READABLE = 0.6;
+const READABLE = 0.5;
 const SVG = "http://www.w3.org/2000/svg";
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -59,16 +59,29 @@ const GIVEN = ["parameter", "input"];
 const born = new Map(
   data.steps.flatMap((step, i) => (step.kind === "value" ? [[step.tensor, i]] : [])),
 );
-/** Name a tensor so that it can be told from others: an unnamed one by the step that made it. */
-function told(number) {
-  const tensor = data.tensors[number];
-  const step = born.has(number) ? ` (step ${born.get(number) + 1})` : "";
-  return tensor.name || tensor.badge + step;
+/** Say what an unnamed tensor is. */
+const described = ({ op, badge, kind }) => (op ? `result of ${badge}` : kind);
+const alike = new Map();
+for (const number of born.keys()) {
+  const what = described(data.tensors[number]);
+  if (!data.tensors[number].name) alike.set(what, (alike.get(what) || 0) + 1);
 }
 
+/** Name a tensor so that it can be told from others: where several are alike, by its step. */
+function told(number) {
+  const tensor = data.tensors[number];
+  if (tensor.name) return tensor.name;
+  const what = described(tensor);
+  return alike.get(what) > 1 && born.has(number) ? `${what} at step ${born.get(number) + 1}` : what;
+}
+
+const theGradientOf = (number) =>
+  (data.tensors[number].name ? "" : "the ") + gradientOf(number);
+
 function gradientOf(number) {
-  const name = data.tensors[number].name;
-  return name && name.includes(" ") ? `∂(${name})` : `∂${name ? "" : " "}${told(number)}`;
+  const { name } = data.tensors[number];
+  if (!name) return `gradient of the ${told(number)}`;
+  return name.includes(" ") ? `∂(${name})` : `∂${name}`;
 }
 
 const pen = document.createElement("canvas").getContext("2d");
