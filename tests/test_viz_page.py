@@ -530,8 +530,9 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
         raise OSError("no space")
 
     monkeypatch.setattr(exploring.Path, "replace", refuse)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(viz.RenderError) as caught:
         viz.explore(broken(), path)
+    assert caught.value.what == f"{path} could not be written: no space."
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
 
