@@ -292,14 +292,14 @@ def test_saved_values_can_be_hidden(show):
 def test_search_dims_the_rest_and_enter_goes_from_hit_to_hit(show):
     page = show(test_viz_page.weighed)
     page.press("/")
-    page.page.keyboard.type("x²")
+    page.page.keyboard.type("(·)²")
     cards, hits = page.count("#cards > .card"), page.count(".card.hit")
     assert hits == 2
     assert page.count(".card.dim") == cards - hits
     assert page.text("#hits") == "2 hits"
     page.press("Enter")
     assert page.text("#hits") == "1 of 2"
-    assert page.text("#panel h2") == "x²"
+    assert page.text("#panel h2") == "(·)²"
     page.press("Enter")
     assert page.text("#hits") == "2 of 2"
     page.press("Escape")

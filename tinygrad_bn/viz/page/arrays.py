@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -62,32 +63,33 @@ def _cell(x: Any) -> float | int | str:
 
 
 def _rounded(x: Any) -> float | str:
-    """Round to four significant digits; JSON has no word for NaN and infinities."""
-    return float(f"{x:.4g}") if np.isfinite(x) else number(x)
+    """Round to four significant digits; JSON has no word for NaN, and for what is too large."""
+    rounded = float(f"{x:.4g}")
+    return rounded if math.isfinite(rounded) else number(x, 4)
 
 
 def _statistics(values: npt.NDArray[Any]) -> Facts:
     """Summarise the finite elements (their magnitudes where they are complex)."""
     real = np.abs(values) if values.dtype.kind == "c" else values
-    wide = real.astype(np.float64).ravel()
-    finite = wide[np.isfinite(wide)]
     told: Facts = {
-        "zeros": int(np.count_nonzero(wide == 0)),
-        "nan": int(np.isnan(wide).sum()),
-        "inf": int(np.isinf(wide).sum()),
+        "zeros": int(np.count_nonzero(real == 0)),
+        "nan": int(np.isnan(real).sum()),
+        "inf": int(np.isinf(real).sum()),
     }
-    if finite.size:
-        with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
+        wide = real.astype(np.float64).ravel()
+        finite = wide[np.isfinite(wide)]
+        if finite.size:
             moments = finite.min(), finite.max(), finite.mean(), finite.std()
             told["moments"] = [_rounded(m) for m in (*moments, np.linalg.norm(finite))]
-        told["histogram"] = _histogram(finite)
+            told["histogram"] = _histogram(finite)
     return told
 
 
 def _histogram(finite: npt.NDArray[np.float64]) -> list[int]:
-    """Count the elements in bins from the least to the largest; empty where all are equal."""
+    """Count the elements in bins from the least to the largest; empty where all are about equal."""
     low, high = float(finite.min()), float(finite.max())
-    least = _BINS * math.ulp(max(abs(low), abs(high)))
+    least = _BINS * max(math.ulp(max(abs(low), abs(high))), sys.float_info.min)
     if not least < high - low < math.inf:
         return []
     return [int(n) for n in np.histogram(finite, bins=_BINS, range=(low, high))[0]]

@@ -112,7 +112,8 @@ class Contents:
         told["rules"] = [[i, self._rule(rule_text(op.rules[i]))] for i in tensor.wrt]
         if tensor.where is not None:
             text = clean(linecache.getline(*tensor.where), _LINE)
-            told["where"] = [PurePath(tensor.where.file).name, tensor.where.line, text]
+            file = clean(PurePath(tensor.where.file).name)
+            told["where"] = [file, tensor.where.line, text]
         if origin in self._tensors:
             told["rule_of"] = self._tensors[origin]
         return told

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
+import copy
 import functools
 import inspect
 import linecache
-from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 _Function: TypeAlias = ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef
@@ -38,45 +38,60 @@ def rule_text(rule: Any) -> RuleText:
         return RuleText("rule without source text", (), frozenset())
     arguments = [a.arg for a in (*found.args.posonlyargs, *found.args.args)]
     arguments += [f"*{found.args.vararg.arg}"] if found.args.vararg else []
+    code = "\n\n".join([_code(found), *map(_explained, _helpers(rule, found))])
+    return RuleText(code, tuple(arguments[position + 1 :]), frozenset(_names(found)))
+
+
+def _names(found: _Function) -> set[str]:
+    """Collect the names that the body of a function uses."""
     body = [found.body] if isinstance(found, ast.Lambda) else found.body
-    used = {n.id for part in body for n in ast.walk(part) if isinstance(n, ast.Name)}
-    called = [_code(helper) for helper in _helpers(rule, used)]
-    code = "\n\n".join([_code(found), *called])
-    return RuleText(code, tuple(arguments[position + 1 :]), frozenset(used))
+    return {n.id for part in body for n in ast.walk(part) if isinstance(n, ast.Name)}
 
 
-def _helpers(rule: Any, used: Iterable[str]) -> Iterator[_Function]:
-    """Find the functions of its own module that a rule calls, without which it says little."""
+def _helpers(rule: Any, definition: _Function) -> list[_Function]:
+    """Find the functions of its own module that a rule calls, and those that these call."""
     function = inspect.unwrap(getattr(rule, "__func__", rule))
-    for name in sorted(used):
-        helper = function.__globals__.get(name)
-        if inspect.isfunction(helper) and helper.__module__ == function.__module__:
-            found = _definition(helper)
-            if found is not None:
-                yield found
+    found: dict[str, _Function] = {}
+    queue = [definition]
+    while queue:
+        for name in sorted(_names(queue.pop(0)) - found.keys()):
+            helper = function.__globals__.get(name)
+            if inspect.isfunction(helper) and helper.__module__ == function.__module__:
+                known = _definition(helper)
+                if known is not None and known is not definition:
+                    found[name] = known
+                    queue.append(known)
+    return list(found.values())
+
+
+def _explained(found: _Function) -> str:
+    """Write a function under the first line of its docstring."""
+    told = None if isinstance(found, ast.Lambda) else ast.get_docstring(found)
+    return f"# {told.splitlines()[0]}\n{_code(found)}" if told else _code(found)
 
 
 def _code(found: _Function) -> str:
     """Write a rule without annotations and docstring."""
     if isinstance(found, ast.Lambda):
         return ast.unparse(found)
-    for argument in ast.walk(found.args):
+    written = copy.deepcopy(found)
+    for argument in ast.walk(written.args):
         if isinstance(argument, ast.arg):
             argument.annotation = None
-    found.returns, found.decorator_list = None, []
-    if ast.get_docstring(found) is not None:
-        found.body = found.body[1:]
-    return ast.unparse(found)
+    written.returns, written.decorator_list = None, []
+    if ast.get_docstring(written) is not None:
+        written.body = written.body[1:]
+    return ast.unparse(written)
 
 
 def _definition(rule: Any) -> _Function | None:
     """Find the definition in its file: on one line several lambdas may stand, told by column."""
-    code = getattr(inspect.unwrap(rule), "__code__", None) if callable(rule) else None
-    tree = None if code is None else _tree(code.co_filename)
-    if code is None or tree is None:
+    function = inspect.unwrap(getattr(rule, "__func__", rule)) if callable(rule) else None
+    if not inspect.isfunction(function):
         return None
-    places = {p for p in code.co_positions() if p[0] is not None and p[2] is not None}
-    spots = {(line, column) for line, _, column, _ in places if column}
+    code = function.__code__
+    tree = _tree(tuple(linecache.getlines(code.co_filename, function.__globals__)))
+    spots = {(line, column) for line, _, column, _ in code.co_positions() if line and column}
     for found in tree.get(code.co_firstlineno, ()):
         if isinstance(found, ast.Lambda) != (code.co_name == "<lambda>"):
             continue
@@ -91,13 +106,13 @@ def _inside(found: ast.Lambda, line: int, column: int) -> bool:
     return (body.lineno, body.col_offset) <= (line, column) < end
 
 
-@functools.cache
-def _tree(file: str) -> dict[int, list[_Function]] | None:
+@functools.lru_cache(maxsize=64)
+def _tree(lines: tuple[str, ...]) -> dict[int, list[_Function]]:
     """List the functions of a file by their first lines."""
     try:
-        tree = ast.parse("".join(linecache.getlines(file)))
+        tree = ast.parse("".join(lines))
     except SyntaxError:
-        return None
+        return {}
     found: dict[int, list[_Function]] = {}
     for node in ast.walk(tree):
         if isinstance(node, _Function):
