@@ -218,7 +218,8 @@ def test_a_card_that_is_clicked_shows_its_numbers_statistics_and_rules(show):
         "8×4",
         "L2 norm",
         "gradient",
-        "lambda xp, g, out, x, y: g / y",
+        "to operand a, x = x − μ",
+        "g / y",
     ):
         assert part in told
     assert "test_viz.py:" in told

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_bn.graph.state import Scope
 from tinygrad_bn.graph.tensor import Tensor
-from tinygrad_bn.viz.labels import clean, constant, shape_text
+from tinygrad_bn.viz.labels import LETTERS, clean, constant, shape_text
 from tinygrad_bn.viz.model import Card, Diagram
 from tinygrad_bn.viz.page.arrays import Arrays
 from tinygrad_bn.viz.page.layout import Frame, Point, layout_of
@@ -120,10 +120,9 @@ class Contents:
 
     def _operands(self, tensor: Tensor) -> list[Json]:
         """Say what an operation ran on, in the order of its operands, by the rule's own names."""
-        names = _names(tensor)
         return [
-            {"as": name, **self._given(x, value)}
-            for name, x, value in zip(names, tensor.inputs, tensor.values, strict=True)
+            {**_called(tensor, i), **self._given(x, value)}
+            for i, (x, value) in enumerate(zip(tensor.inputs, tensor.values, strict=True))
         ]
 
     def _given(self, x: Any, value: Any) -> Json:
@@ -184,8 +183,8 @@ class Contents:
         """Say which value a rule reads, by the rule's own name."""
         if position == RESULT:
             return {"as": "out", **self._given(node, node.data)}
-        name, value = _names(node)[position], node.values[position]
-        return {"as": name, **self._given(node.inputs[position], value)}
+        value = node.values[position]
+        return {**_called(node, position), **self._given(node.inputs[position], value)}
 
     # views ----------------------------------------------------------------------------------------
 
@@ -318,6 +317,12 @@ def _names(tensor: Tensor) -> Sequence[str]:
         known[i] if i < many else f"{known[many][1:]}[{i - many}]" if many < len(known) else letter
         for i, letter in enumerate(letters)
     ]
+
+
+def _called(tensor: Tensor, position: int) -> Json:
+    """Name an operand: as the rule does, and if there are several by its letter in pictures."""
+    letter = {"mark": LETTERS[position]} if 1 < len(tensor.inputs) <= len(LETTERS) else {}
+    return {"as": _names(tensor)[position], **letter}
 
 
 def _steps_of(path: Sequence[Point]) -> list[int]:

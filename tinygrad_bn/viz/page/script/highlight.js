@@ -113,7 +113,7 @@ function hits() {
 function searchText(card) {
   const tensors = (card.members || [card.tensor]).map((n) => data.tensors[n]).filter(Boolean);
   const texts = tensors.flatMap((t) => [t.name, t.op, ...t.scope]);
-  return [card.name, card.badge, card.title, card.note, card.shape, ...texts]
+  return [card.name, card.badge, card.title, ...texts]
     .join(" ")
     .toLowerCase();
 }

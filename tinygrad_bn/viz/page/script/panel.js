@@ -57,10 +57,19 @@ function gradientPanel(number) {
 function operandsPanel(tensor) {
   if (!tensor.operands || !tensor.operands.length) return [];
   const lines = tensor.operands.map((operand) =>
-    html("li", {}, html("code", {}, operand.as), " = ", operandText(operand)),
+    html("li", {}, operandName(operand), " = ", operandText(operand)),
   );
   return [html("h3", {}, "operands"), html("ul", { class: "members" }, lines)];
 }
+
+/** Name an operand by its letter in the picture, and as its rule does. */
+function operandName(operand) {
+  const letter = operand.mark ? `operand ${operand.mark}, ` : "";
+  return html("span", {}, letter, html("code", {}, operand.as));
+}
+
+/** Write a rule; of a lambda what it gives. */
+const ruleText = (rule) => data.rules[rule].replace(/^lambda [^:]*: /, "");
 
 function operandText(operand) {
   if (operand.text !== undefined) return operand.text;
@@ -79,11 +88,11 @@ function rulesPanel(tensor) {
         "div",
         {},
         "to ",
-        html("code", {}, tensor.operands[i].as),
+        operandName(tensor.operands[i]),
         " = ",
         operandText(tensor.operands[i]),
       ),
-      html("pre", {}, data.rules[rule]),
+      html("pre", {}, ruleText(rule)),
     ),
   );
   return [html("h3", {}, "derivative rules"), ...rules];
@@ -172,7 +181,7 @@ function alarming() {
 
 function explained(backward) {
   if (scene.cards.some((card) => card.image)) {
-    return "The forward computation flows down. Beside each value stands its gradient ∂: these flow back up, one derivative rule along each red arrow.";
+    return "Blue arrows are the forward computation. Beside each value stands its gradient ∂: red arrows lead back from one to the next, a derivative rule along each.";
   }
   if (scene.cards.some((card) => card.level % 2)) {
     return "Every operation as it was recorded: the forward computation flows down, in red the operations of the gradient flow back up.";

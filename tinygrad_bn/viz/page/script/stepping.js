@@ -1,5 +1,11 @@
 // The panel of a step: what goes in, what comes out, and by which rule.
 
+const GIVEN_AS = {
+  parameter: "given; the gradient is wanted for it",
+  input: "given",
+  constant: "given, or computed where no gradient passes",
+};
+
 function stepPanel(step) {
   return step.kind === "value"
     ? valuePanel(step)
@@ -14,7 +20,7 @@ function valuePanel(step) {
     ? operationPanel(step, tensor)
     : [
         html("h2", {}, label(step.tensor)),
-        html("p", { class: "quiet" }, `${tensor.kind}: a value that is given`),
+        html("p", { class: "quiet" }, `${tensor.kind}: ${GIVEN_AS[tensor.kind] || "given"}`),
         block("value", tensor.value, true),
       ];
 }
@@ -33,7 +39,7 @@ function operationPanel(step, tensor) {
 
 /** Show an operand under the name that its rule gives it. */
 function given(operand) {
-  const name = html("code", {}, operand.as);
+  const name = operandName(operand);
   if (operand.text !== undefined) {
     return html(
       "div",
@@ -81,7 +87,10 @@ function rulePanel(step) {
       ].join(" · "),
     ),
     html("h3", { class: "grad" }, "gradient that arrives"),
-    block(html("span", {}, html("code", {}, "g"), ` = ${gradientOf(step.tensor)}`), step.g),
+    block(
+      html("span", {}, html("code", {}, "g"), ` = ${gradientOf(step.tensor)}, of the result`),
+      step.g,
+    ),
     reads.size ? html("h3", {}, "values that the rule reads") : null,
     ...[...reads.values()].map((read) => given(read)),
     html("h3", { class: "grad" }, step.parts.length > 1 ? "rules, one for each operand" : "rule"),
@@ -90,13 +99,13 @@ function rulePanel(step) {
 }
 
 function partPanel(part, tensor) {
-  const name = tensor.operands[part.operand].as;
-  const code = data.rules[part.rule].replace(/^lambda [^:]*: /, "");
+  const operand = tensor.operands[part.operand];
+  const code = ruleText(part.rule);
   const summed = part.summed && `then summed over what was broadcast, ${part.summed}`;
   return html(
     "div",
     { class: "part" },
-    html("div", {}, "to ", html("code", {}, name), " = ", tensorLink(part.tensor)),
+    html("div", {}, "to ", operandName(operand), " = ", tensorLink(part.tensor)),
     html("pre", { title: data.rules[part.rule] }, code),
     summed ? html("p", { class: "quiet" }, summed) : null,
     block(part.of > 1 ? "contribution" : gradientOf(part.tensor), part.piece),

@@ -4,7 +4,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const HEIGHT = 44;
 const THUMBNAIL = 34;
-const READABLE = 0.6;
+const READABLE = 0.5;
 const SVG = "http://www.w3.org/2000/svg";
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
