@@ -25,7 +25,7 @@ from tinygrad_bn.graph.tensor import Variable
 from tinygrad_bn.viz.page import explore as exploring, layout, views as choosing
 from tinygrad_bn.viz.page.arrays import Arrays, facts
 from tinygrad_bn.viz.page.contents import Contents
-from tinygrad_bn.viz.page.layout import HEIGHT, layout_of
+from tinygrad_bn.viz.page.layout import HEIGHT, engine_run, layout_of
 from tinygrad_bn.viz.page.rules import rule_text
 from tinygrad_bn.viz.page.views import views_of
 from tinygrad_bn.viz.steps import applications
@@ -180,7 +180,7 @@ def overlapping(boxes):
 @pytest.mark.parametrize("make", [weighed, blocks, test_viz.classified, test_viz.normalised])
 def test_cards_do_not_overlap_and_stand_inside_their_frames(make):
     for view in views_of(make()).shown:
-        laid = layout_of(view)
+        laid = layout_of(view, engine_run())
         assert sorted(laid.cards) == list(range(len(view.drawn.cards)))
         assert list(overlapping([*laid.cards.values()])) == []
         around, boxes = view.drawn.frames(), {f.cluster: f.box for f in laid.frames}
@@ -198,7 +198,7 @@ def test_cards_do_not_overlap_and_stand_inside_their_frames(make):
 
 def test_a_gradient_stands_right_of_its_card_at_the_same_height():
     view = views_of(weighed()).shown[2]
-    laid = layout_of(view)
+    laid = layout_of(view, engine_run())
     distances = set()
     for card, image in view.drawn.beside:
         assert laid.cards[card][1] == laid.cards[image][1]
@@ -210,7 +210,7 @@ def test_a_gradient_stands_right_of_its_card_at_the_same_height():
 
 def test_arrows_run_from_card_to_card_forward_down_and_gradients_up():
     view = views_of(weighed()).shown[2]
-    laid = layout_of(view)
+    laid = layout_of(view, engine_run())
     for i, edge in enumerate(view.drawn.edges):
         if edge.saved:
             continue
@@ -225,7 +225,7 @@ def test_arrows_run_from_card_to_card_forward_down_and_gradients_up():
 def test_what_would_be_too_wide_is_laid_out_from_left_to_right():
     parts = [tg.Tensor([1.0], requires_grad=True, name=f"x{i}") for i in range(20)]
     view = views_of(functools.reduce(tg.add, [tg.exp(x) for x in parts])).shown[0]
-    laid = layout_of(view)
+    laid = layout_of(view, engine_run())
     assert laid.width < 2 * laid.height
 
 
@@ -632,3 +632,22 @@ def test_variadic_operands_have_names_of_their_own():
     assert reads == [["y"], ["x"]]
     operands = [o["as"] for o in data["tensors"][step["tensor"]]["operands"]]
     assert [name[-3:] for name in operands] == ["[0]", "[1]"]
+
+
+def test_alike_layers_are_laid_out_once(monkeypatch):
+    runs = []
+    draw = layout.picture
+
+    def counted(source, **options):
+        runs.append(source)
+        return draw(source, **options)
+
+    monkeypatch.setattr(layout, "picture", counted)
+    x = tg.Tensor(np.ones((2, 3)), requires_grad=True, name="x")
+    for _ in range(12):
+        with tg.scope("layer"):
+            x = tg.softmax(x * 2)
+    views = views_of(tg.sum(x)).shown
+    viz.page_html(tg.sum(x))
+    assert len(runs) == len(set(runs))
+    assert len(runs) < len(views) / 3

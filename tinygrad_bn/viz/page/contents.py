@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import linecache
 from collections import Counter
@@ -17,7 +16,7 @@ from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.viz.labels import LETTERS, clean, constant, shape_text
 from tinygrad_bn.viz.model import Card, Diagram
 from tinygrad_bn.viz.page.arrays import Arrays
-from tinygrad_bn.viz.page.layout import Frame, Point, layout_of
+from tinygrad_bn.viz.page.layout import Frame, Point, engine_run, layout_of
 from tinygrad_bn.viz.page.rules import RuleText, rule_text
 from tinygrad_bn.viz.page.views import View, Views, framed
 from tinygrad_bn.viz.steps import RESULT, Application, Part, applications
@@ -41,7 +40,7 @@ class Contents:
 
     def __init__(self, views: Views, *, engine: str, timeout: float) -> None:
         self.views = views
-        self._layout = functools.partial(layout_of, engine=engine, timeout=timeout)
+        self._run = engine_run(engine, timeout)
         self.arrays = Arrays()
         self.tensors: list[Json] = []
         self.rules: list[str] = []
@@ -196,7 +195,7 @@ class Contents:
             return told
         if view.kind == "operations":
             self._know_recorded(drawn)
-        laid = self._layout(view)
+        laid = layout_of(view, self._run)
         scopes = framed(drawn)
         opens = {number: _opened(focus, scope) for number, scope in view.collapsed.items()}
         leaving = _leaving(view)

@@ -38,7 +38,7 @@ def explore(
     ``obj``: a tensor, a trace, or a container of tensors; where it is one result of one element,
     its gradient stands beside it. ``path``: a file with the suffix ``.html`` or ``.htm``; its
     folders are made. ``title``: by default the name of the result. ``engine``: what lays the graph
-    out, as for ``render``. ``timeout``: seconds that it may take for each view.
+    out, as for ``render``. ``timeout``: seconds that it may take for each layout.
 
     The page is one file without network access: zoom, levels of detail, search, the numbers of
     every tensor, and a stepper that applies one rule at a time. Raises DTypeError where there is

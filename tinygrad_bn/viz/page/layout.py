@@ -71,15 +71,22 @@ class Manner(NamedTuple):
 _MANNERS = Manner("TB", 12), Manner("TB", 1), Manner("LR", 1)
 
 
-def layout_of(view: View, *, engine: str = "auto", timeout: float = 30.0) -> Layout:
+def engine_run(engine: str = "auto", timeout: float = 30.0) -> Run:
+    """Return what lets the engine lay out DOT; of one text, such as that of alike layers, once."""
+    return functools.cache(
+        functools.partial(picture, form="json0", dpi=72, engine=engine, timeout=timeout)
+    )
+
+
+def layout_of(view: View, run: Run) -> Layout:
     """Lay out a view in straight lines from top to bottom.
 
-    Where that is too wide for a screen, the manner in which it can be drawn largest is taken.
+    Where a level of detail is too wide for a screen so, the manner in which it can be drawn largest
+    is taken.
     """
-    run = functools.partial(picture, form="json0", dpi=72, engine=engine, timeout=timeout)
     first, *others = _MANNERS
     found = _laid_out(view, first, run)
-    if found.width <= _SCREEN * found.height:
+    if found.width <= _SCREEN * found.height or view.kind == "focus":
         return found
     return max([found, *(_laid_out(view, m, run) for m in others)], key=lambda laid: laid.scale)
 

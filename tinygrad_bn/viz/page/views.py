@@ -161,6 +161,8 @@ def _focused(levels: Sequence[View]) -> list[View]:
         holding = [i for i, found in enumerate(inside) if scope in found]
         readable = [i for i in holding if len(inside[i][scope]) <= OPENING]
         i = readable[-1] if readable else holding[0]
+        if len(inside[i][scope]) > MAX_NODES:
+            continue
         focus = _focus(levels[i], scope, inside[i][scope])
         if focus.fits and len(focus.drawn.cards) <= budget:
             budget -= len(focus.drawn.cards)
@@ -216,16 +218,15 @@ def _root(drawn: Diagram, new: dict[int, int], framed: set[int], above: int) -> 
     """Nest the kept cards; stubs stand outside every frame."""
     root = Cluster("", 0, 0)
     copies: dict[Cluster, Cluster] = {}
-    for number, frames in drawn.frames().items():
-        if number not in new:
-            continue
+    around = drawn.frames()
+    for number, i in new.items():
         parent = root
-        for cluster in frames[above:] if number in framed else ():
+        for cluster in around[number][above:] if number in framed else ():
             if cluster not in copies:
                 copies[cluster] = Cluster(cluster.name, cluster.level, cluster.depth)
                 parent.members.append(copies[cluster])
             parent = copies[cluster]
-        parent.members.append(new[number])
+        parent.members.append(i)
     return root
 
 
