@@ -1,9 +1,11 @@
 """The command line on files of a user's own."""
 
+import os
 import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 import tinygrad_bn as tg
 from tinygrad_bn import cli
 
+ROOT = Path(__file__).resolve().parent.parent
 LAYERS = '''
 import numpy as np
 import tinygrad_bn as tg
@@ -202,3 +205,65 @@ def test_the_command_is_installed_with_the_package(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("gradients of f: right")
     assert tg.__version__
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["x:={[]:1}"], "'x:={[]:1}': the constant is no Python literal, or a list"),
+        (["x:=[[1],[2,3]]"], "the constant is no Python literal, or a list of uneven lists."),
+        (["x:=" + "-" * 20_000 + "1"], "…': the constant is no Python literal"),
+        (["x=3", "x=4"], "x is given twice."),
+        (["x=3", "x:=4"], "x is given twice."),
+        (["=3"], "'=3' is neither name=shape nor name:=constant."),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "draw"])
+def test_arguments_that_cannot_be_read_are_a_usage_error(command, words, said, capsys):
+    assert cli.main([command, "tinygrad_bn:tanh", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["check", "draw", "explore"])
+def test_a_negative_seed_is_refused(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "tinygrad_bn:tanh", "x=3", "--seed", "-1"])
+    assert stop.value.code == 2
+    assert "a seed is not negative" in capsys.readouterr().err
+
+
+def run_elsewhere(words, **options):
+    command = [sys.executable, "-m", "tinygrad_bn", *words]
+    return subprocess.run(command, check=False, capture_output=True, **options)  # noqa: S603  (ours)
+
+
+def test_letters_that_a_terminal_does_not_know_are_no_failure(tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    (tmp_path / "wrong.py").write_text(LAYERS)
+    words = ["check", "wrong.py:forward", "--vjp", "wrong.py:forgetful"]
+    words += ["x=4,2", "gamma=2", "beta=2"]
+    done = run_elsewhere(words, cwd=tmp_path, env=environment)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_failure(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "tinygrad_bn", "check", "tinygrad_bn:tanh", "x=3"]
+    with os.fdopen(write, "wb") as closed:
+        done = subprocess.run(  # noqa: S603  (ours)
+            command, check=False, stdout=closed, stderr=subprocess.PIPE, env=environment
+        )
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+
+
+def test_an_exception_that_cannot_be_shown_is_named(tmp_path, capsys):
+    (tmp_path / "mute.py").write_text(
+        "class Mute(Exception):\n    def __repr__(self):\n        raise RuntimeError\n\n\n"
+        "def f(x):\n    raise Mute\n"
+    )
+    assert cli.main(["draw", f"{tmp_path / 'mute.py'}:f", "x=3"]) == 2
+    assert capsys.readouterr().err.rstrip().endswith("Mute")

@@ -15,11 +15,14 @@ import graphviz
 import numpy as np
 import pytest
 import test_footguns
+from hypothesis import given, settings
 
 import tinygrad_bn as tg
 from tinygrad_bn import viz
 from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
+from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.tensor import Variable
+from tinygrad_bn.testing import strategies
 from tinygrad_bn.viz import drawing
 from tinygrad_bn.viz.labels import clean, number, summary
 from tinygrad_bn.viz.legend import legend
@@ -401,29 +404,57 @@ def test_every_gradient_comes_along_the_arrows_of_the_rules_that_gave_it(functio
     ]
     with test_footguns.restored():
         loss = tg.trace(function, *arguments) if traced else function(*arguments)
-        found = drawn(loss, backward="rules", depth=depth)
-        (result,) = loss.results if traced else (loss,)
-        steps = applications(result)
+        arrows_are_those_of_the_rules(loss, depth)
+
+
+def arrows_are_those_of_the_rules(obj, depth):
+    """Compare what is drawn with the rules that were applied, one by one."""
+    subject = subject_of(obj, "rules")
+    found = diagram(subject, depth=depth)
     images = {image: card for card, image in found.beside}
     place = {t: n for n, ts in enumerate(found.tensors) if n not in images for t in ts}
     wanted = Counter(
         (place[s.node], place[p.operand])
-        for s in steps
+        for s in applications(subject.results[0])
         for p in s.parts
-        if place[s.node] != place[p.operand]
+        if p.operand in place and place[s.node] != place[p.operand]
     )
     arrows = Counter(
         (images[e.source], images[e.target])
         for e in found.edges
         if not e.saved and e.source in images
     )
+    assert arrows.keys() == wanted.keys()
     if depth is None:
         assert arrows == wanted
         sums = Counter(target for _, target in wanted.elements())
         for image, card in images.items():
             several = f"sum of {sums[card]}" if sums[card] > 1 else ""
             assert found.cards[image].note == several
-    assert arrows.keys() == wanted.keys()
+
+
+@settings(max_examples=80, derandomize=True, database=None)
+@given(strategies.programs(length=(2, 10)))
+def test_random_programs_are_drawn_in_every_way_and_their_arrows_are_true(program):
+    values = map(np.asarray, program.inputs.values())
+    inputs = [tg.Tensor(v, requires_grad=v.dtype.kind == "f") for v in values]
+    with np.errstate(all="ignore"):
+        results = []
+        for name in ("first", "second"):
+            with tg.scope(name):
+                results += [r for r in flatten(program(*inputs))[0] if r.dtype.kind == "f"]
+        loss = sum((tg.sum(r) for r in results), start=tg.sum(inputs[0] * 2.0))
+        if not loss.requires_grad:
+            return
+        for depth in (None, 0):
+            arrows_are_those_of_the_rules(loss, depth)
+            for backward in ("none", "annotate", "rules", "ops"):
+                assert viz.graph(loss, backward=backward, depth=depth, legend=True).source
+        found = subject_of(loss, "rules").gradients
+        exact = subject_of(loss, "annotate").gradients
+    assert found.keys() == exact.keys()
+    for tensor, gradient in exact.items():
+        np.testing.assert_array_equal(found[tensor].data, gradient.data)
 
 
 def test_the_dashed_arrows_come_from_the_values_that_each_rule_reads():

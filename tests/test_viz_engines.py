@@ -20,6 +20,7 @@ from tinygrad_bn.viz import engines
 SYSTEM = shutil.which("dot")
 BUNDLED = engines._bundled()
 LIBRARY = importlib.util.find_spec("pygraphviz")
+BELIEVED = engines._BEGINNINGS
 BEGINNINGS = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF", "json0": b"{"}
 
 needs_scripts = pytest.mark.skipif(
@@ -60,7 +61,8 @@ def tells(name):
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch, tmp_path):
-    """Leave of the engines the bundled one alone, and a PATH without any."""
+    """Leave of the engines the bundled one alone, and a PATH without any; believe all of them."""
+    monkeypatch.setattr(engines, "_BEGINNINGS", dict.fromkeys(engines._BEGINNINGS, (b"",)))
     monkeypatch.delenv(engines.SETTING, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
@@ -576,3 +578,25 @@ def test_what_the_library_cannot_read_is_told():
     with pytest.raises(viz.RenderError) as caught:
         drawn("svg", source="digraph { a -> }", engine="pygraphviz")
     assert "syntax error in line 1" in caught.value.what
+
+
+@needs_scripts
+@pytest.mark.parametrize("form", ["svg", "png", "json0"])
+def test_what_is_no_picture_is_not_believed(form, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "_BEGINNINGS", BELIEVED)
+    rubbish = script(tmp_path, "import sys; sys.stdin.read(); print('hello')")
+    with pytest.raises(viz.RenderError) as caught:
+        engines.picture("digraph {}", form, dpi=96, timeout=30, engine=rubbish)
+    assert caught.value.what == f"dot gave no {form.upper()}: it is no layout engine."
+
+
+@pytest.mark.usefixtures("unbundled", "without_library")
+def test_the_dot_text_that_is_saved_takes_no_others_place(tmp_path):
+    (tmp_path / "bn.gv").write_text("my own")
+    (tmp_path / "bn-2.gv").mkdir()
+    y = tg.softmax(tg.Tensor([1.0, 2.0], requires_grad=True))
+    for _ in range(2):
+        with pytest.raises(OptionalDependencyError, match=r"saved as bn-3\.gv"):
+            viz.render(y, tmp_path / "bn.svg")
+    assert (tmp_path / "bn.gv").read_text() == "my own"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bn-2.gv", "bn-3.gv", "bn.gv"]

@@ -120,6 +120,7 @@ def test_a_difference_shows_its_text_and_its_drawing():
     assert {"+", "−", "log"} <= {t.strip() for t in texts(bundle["text/html"])}
 
 
+@pytest.mark.filterwarnings("ignore:Attempting to work in a virtualenv")
 def test_a_leaf_is_named_by_the_variable_of_the_cell():
     shell = InteractiveShell.instance()
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -68,11 +70,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.arguments += rest  # argparse takes no arguments behind an option
     carry_out: Callable[[argparse.Namespace], int] = options.carry_out
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may know fewer letters
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return carry_out(options)
+        return _to_the_end(carry_out, options)
     except Usage as problem:
         print(f"tinygrad-bn {options.command}: {problem}", file=sys.stderr)  # noqa: T201  (a command line)
         return USAGE
+
+
+def _to_the_end(carry_out: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Carry a command out; a reader that went away, as ``head`` does, is no failure."""
+    try:
+        status = carry_out(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def _seed(text: str) -> int:
+    """Read a seed."""
+    seed = int(text)
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"{seed}: a seed is not negative")
+    return seed
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -153,7 +177,7 @@ def _command(
     add = parser.add_argument
     add("function", help="module:function, or path/to/file.py:function")
     add("arguments", nargs="*", help="name=shape or name:=constant, for each parameter")
-    add("--seed", type=int, metavar="N", default=0, help="seed of all that is random (default 0)")
+    add("--seed", type=_seed, metavar="N", default=0, help="seed of all that is random (default 0)")
     add("--kind", choices=KINDS, default="generic", help="kind of the values (default generic)")
     add("--dtype", choices=DTYPES, default="float64", help="dtype of the values (default float64)")
     add("--domain", default="-2,2", help="bounds of the values, as --domain=-3,3 (default -2,2)")

@@ -19,6 +19,8 @@ import numpy as np
 from tinygrad_bn.errors import TinygradError
 from tinygrad_bn.source import user_location
 
+_LONGEST = 60
+
 DTYPES = ("float64", "float32", "float16")
 
 
@@ -52,7 +54,7 @@ def _module(name: str) -> Any:
     is_file = path.suffix == ".py"
     if is_file and not path.is_file():
         raise Usage(f"there is no file {name}.")
-    sys.path.insert(0, str(path.resolve().parent if is_file else Path.cwd()))
+    sys.path.insert(0, str(path.resolve().parent) if is_file else "")
     try:
         return _of_file(path.resolve()) if is_file else importlib.import_module(name)
     except SystemExit as stop:
@@ -88,7 +90,10 @@ def told(problem: BaseException) -> str:
     "KeyError('x')"
     """
     if not isinstance(problem, TinygradError):
-        return repr(problem)
+        try:
+            return repr(problem)
+        except Exception:  # noqa: BLE001  (somebody else's repr)
+            return type(problem).__name__
     if problem.where != user_location():
         return str(problem)
     return str(TinygradError(problem.what, problem.fix, where=None))
@@ -102,10 +107,13 @@ def arguments(
     constants: dict[str, Any] = {}
     for text in options.arguments:
         name, sign, value = text.partition("=")
-        if not sign:
+        parameter = name.removesuffix(":")
+        if not sign or not parameter:
             raise Usage(f"{text!r} is neither name=shape nor name:=constant.")
+        if parameter in drawn or parameter in constants:
+            raise Usage(f"{parameter} is given twice.")
         if name.endswith(":"):
-            constants[name[:-1]] = _constant(text, value)
+            constants[parameter] = _constant(text, value)
         else:
             drawn[name] = _shape(text, value)
     return _fitted(function, drawn, constants)
@@ -155,9 +163,12 @@ def _shape(text: str, value: str) -> tuple[int, ...]:
 def _constant(text: str, value: str) -> Any:
     try:
         constant = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        raise Usage(f"{text!r}: the constant is no Python literal.") from None
-    return np.array(constant) if isinstance(constant, list) else constant
+        return np.array(constant) if isinstance(constant, list) else constant
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+        raise Usage(
+            f"{shown!r}: the constant is no Python literal, or a list of uneven lists."
+        ) from None
 
 
 def numbers(options: argparse.Namespace) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -139,8 +140,18 @@ def render(
         return write(target, dot.source.encode())
     drawn = picture(dot.source, form, dpi=dpi, timeout=timeout, engine=engine)
     if drawn is None:
-        raise missing(form, target, write(target.with_suffix(".gv"), dot.source.encode()))
+        raise missing(form, target, write(_free(target, dot.source), dot.source.encode()))
     return write(target, drawn)
+
+
+def _free(target: Path, source: str) -> Path:
+    """Find a name for the DOT text beside a picture, under which nothing else is kept."""
+    names = (f"{target.stem}{f'-{i}' * (i > 1)}.gv" for i in itertools.count(1))
+    return next(
+        path
+        for path in map(target.with_name, names)
+        if not path.exists() or (path.is_file() and path.read_bytes() == source.encode())
+    )
 
 
 def _refuse_lowered(form: str, options: Options) -> None:

@@ -26,6 +26,14 @@ _ORDER = (_BUNDLED, _SYSTEM, _LIBRARY)
 _UNWRITTEN = {_BUNDLED: ("pdf",)}
 """Formats that an engine cannot write."""
 
+_BEGINNINGS = {
+    "svg": (b"<?xml", b"<svg"),
+    "png": (b"\x89PNG",),
+    "pdf": (b"%PDF",),
+    "json0": (b"{",),
+}
+"""What a picture of each format begins with."""
+
 _CHILD = Path(__file__).with_name("pygraphviz_child.py")
 _LINES = 5
 _LONGEST = 7 * 24 * 3600.0
@@ -80,6 +88,11 @@ def picture(
         raise RenderError(
             f"{chosen.name} could not draw the graph: {_reason(done)}",
             f'Look at the DOT text (suffix ".gv"), or name another with engine= or {SETTING}.',
+        )
+    if not done.stdout.lstrip().startswith(_BEGINNINGS[form]):
+        raise RenderError(
+            f"{chosen.name} gave no {form.upper()}: it is no layout engine.",
+            f"Name Graphviz's dot, or another of its kind, with engine= or {SETTING}.",
         )
     return done.stdout
 

@@ -18,6 +18,9 @@ _NEGLIGIBLE = 1e-6
 """A mean this small against the largest element is rounding, and shown as about 0."""
 
 
+LETTERS = "abcdefgh"
+"""What operands are called where their order matters."""
+
 _FEW = 8
 """Integers up to this many, such as labels and indices, are shown one by one."""
 

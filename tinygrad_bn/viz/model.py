@@ -93,7 +93,7 @@ class Comparison(NamedTuple):
     counts: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Diagram:
     """Everything that is drawn.
 
@@ -108,6 +108,7 @@ class Diagram:
     beside: list[tuple[int, int]]
     tensors: list[list[Tensor]]
     comparison: Comparison | None = None
+    _frames: dict[int, tuple[Cluster, ...]] = field(default_factory=dict, init=False, repr=False)
 
     def walk(self, level: int | None = None) -> Iterator[Cluster | int | None]:
         """Visit clusters and cards in order, all or of one level; None closes a cluster.
@@ -126,8 +127,10 @@ class Diagram:
             yield member
 
     def frames(self) -> dict[int, tuple[Cluster, ...]]:
-        """Return the clusters around each card, from the outermost."""
-        found: dict[int, tuple[Cluster, ...]] = {}
+        """Return the clusters around each card, from the outermost; they are found once."""
+        found = self._frames
+        if found:
+            return found
         stack: list[tuple[Cluster, ...]] = [()]
         for member in self.walk():
             if isinstance(member, Cluster):

@@ -12,6 +12,7 @@ from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.state import Scope
 from tinygrad_bn.graph.tensor import Tensor, Variable
 from tinygrad_bn.viz.labels import (
+    LETTERS,
     clean,
     constant,
     few,
@@ -39,8 +40,6 @@ COMMUTING = ("+", "×")
 
 _SILENT = ("keepdims", "shape")
 """Parameters that the shape on the card shows already."""
-
-_LETTERS = "abcdefgh"
 
 
 Collapse: TypeAlias = Callable[[Scope], bool]
@@ -453,7 +452,7 @@ def _marks(node: Tensor) -> Sequence[str]:
     several = sum(isinstance(x, Tensor) and not _tiny(x) for x in node.inputs) > 1
     if not several or node.op.symbol in COMMUTING or len(set(map(id, node.inputs))) == 1:
         return [""] * len(node.inputs)
-    return [_LETTERS[i] if i < len(_LETTERS) else str(i) for i in range(len(node.inputs))]
+    return [LETTERS[i] if i < len(LETTERS) else str(i) for i in range(len(node.inputs))]
 
 
 def _tiny(x: Tensor) -> bool:

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.viz.hashing import Operand, Recorded, parameters
-from tinygrad_bn.viz.labels import clean, constant, index_text, plain, shape_text
+from tinygrad_bn.viz.labels import LETTERS, clean, constant, index_text, plain, shape_text
 from tinygrad_bn.viz.ordering import Entry
 
-_LETTERS = "abcdefgh"
 _MANY = 4
 """Of more changes of one node than this, the rest are counted."""
 
@@ -155,7 +154,7 @@ def _tensors(side: Recorded, node: int) -> int:
 
 def _letter(p: int | None, q: int | None) -> str:
     position = max(-1 if p is None else p, -1 if q is None else q)
-    return _LETTERS[position] if position < len(_LETTERS) else str(position)
+    return LETTERS[position] if position < len(LETTERS) else str(position)
 
 
 def _without(some: Sequence[Operand | None], others: Sequence[Operand | None]) -> list[int]:

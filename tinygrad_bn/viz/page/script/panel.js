@@ -174,7 +174,7 @@ function alarming() {
 
 function explained(backward) {
   if (scene.cards.some((card) => card.image)) {
-    return "The forward computation flows down. Beside each value stands its gradient ∂: these flow back up, one derivative rule along each red arrow.";
+    return "Blue arrows are the forward computation. Beside each value stands its gradient ∂: red arrows lead back from one to the next, a derivative rule along each.";
   }
   if (scene.cards.some((card) => card.level % 2)) {
     return "Every operation as it was recorded: the forward computation flows down, in red the operations of the gradient flow back up.";

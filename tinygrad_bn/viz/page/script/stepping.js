@@ -10,8 +10,8 @@ function stepPanel(step) {
 
 const GIVING = {
   constant: "no gradient passes through it",
-  input: "a value that is given",
-  parameter: "a value that is given, and that has a gradient",
+  input: "given",
+  parameter: "given; the gradient is wanted for it",
   seed: "where a gradient begins",
 };
 
