@@ -608,6 +608,25 @@ def test_on_a_narrow_screen_nothing_is_wider_than_it(show):
     assert page.page.locator("#stage").bounding_box()["height"] > 200
 
 
+def test_a_page_that_gets_its_size_late_is_fitted_until_it_is_moved(show):
+    page = show(test_viz_page.weighed, "#step=26")
+
+    def width(size):
+        page.page.set_viewport_size(size)
+        page.page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+        return page.page.locator("#cards").bounding_box()["width"]
+
+    small, large = {"width": 900, "height": 200}, {"width": 1400, "height": 900}
+    first = width(large)
+    assert width(small) < 0.9 * first
+    assert width({"width": 380, "height": 60}) < 0.9 * first
+    assert width(large) == pytest.approx(first)
+    page.press("+")
+    zoomed = width(large)
+    assert zoomed == pytest.approx(1.25 * first)
+    assert width(small) == pytest.approx(zoomed)
+
+
 def test_the_page_works_in_a_sandboxed_frame(browser, files, tmp_path):
     content = html.escape(files(test_viz_page.weighed).read_text(encoding="utf-8"), quote=True)
     outer = tmp_path / "outer.html"

@@ -29,7 +29,15 @@ function fit(least = 0) {
   camera.k = Math.max(whole, least);
   camera.x = Math.max((width - w * camera.k) / 2, 24 - leftmost(height / camera.k) * camera.k);
   camera.y = Math.max((height - 40 - h * camera.k) / 2, 20);
+  fitted = least;
   place();
+}
+let fitted = null;
+
+/** Fit again what was fitted and not moved since: a frame may get its size after its content. */
+function refit() {
+  if (fitted === null) sayMore();
+  else fit(fitted);
 }
 
 /** Find where the first card begins among those that are seen at the top. */
@@ -43,6 +51,7 @@ function zoom(factor, x = room().width / 2, y = room().height / 2) {
   camera.x = x - ((x - camera.x) * k) / camera.k;
   camera.y = y - ((y - camera.y) * k) / camera.k;
   camera.k = k;
+  fitted = null;
   place();
 }
 
@@ -58,6 +67,7 @@ function glide(x, y) {
     place();
     if (t < 1) gliding = requestAnimationFrame(frame);
   };
+  fitted = null;
   cancelAnimationFrame(gliding);
   frame(start);
 }
@@ -65,8 +75,8 @@ let gliding = 0;
 
 /** Bring cards into sight, with some room around them, if they are out of it. */
 function follow(numbers) {
-  if (!numbers.length) return;
   const { width, height } = room();
+  if (!numbers.length || !width || !height) return;
   const cards = numbers.map((n) => scene.cards[n]);
   const left = Math.min(...cards.map((c) => c.x)) * camera.k + camera.x;
   const right = Math.max(...cards.map((c) => c.x + c.width)) * camera.k + camera.x;

@@ -86,6 +86,7 @@ function drag(event) {
   byId("canvas").classList.add("held");
   camera.x += dx / pointers.size;
   camera.y += dy / pointers.size;
+  fitted = null;
   if (spread) pinch(spread);
   place();
 }
@@ -163,6 +164,7 @@ function listenToControls() {
     ]?.(),
   );
   addEventListener("hashchange", restore);
+  new ResizeObserver(refit).observe(byId("stage"));
 }
 
 levels();
