@@ -297,6 +297,8 @@ def test_a_view_that_is_chosen_is_seen_whole_or_says_where_there_is_more(show):
             )
             left, top = np.array([box for box in boxes if box[1] < stage["height"]]).T
             assert left.min() >= stage["x"] + 23
+            if "→" in page.text("#more"):
+                assert left.min() == pytest.approx(stage["x"] + 24, abs=1)
             assert top.min() >= stage["y"] + 19
         whole.append(fits)
     assert whole[:2] == [True, True]
@@ -468,6 +470,19 @@ def test_a_sum_of_contributions_grows_step_by_step(show):
             ends[part["nth"] - 1],
         )
         assert place + told in page.text("#panel")
+
+
+@pytest.mark.parametrize(("step", "read"), [(26, ["σ"]), (24, ["γ", "x̂"])])
+def test_what_a_rule_reads_is_marked_with_its_arrows_and_nothing_else_is(show, step, read):
+    page = show(test_viz_page.weighed, f"#step={step}")
+    marked = [
+        text.split(",")[0]
+        for text in page.page.eval_on_selector_all(
+            ".card.read", "all => all.map(card => card.getAttribute('aria-label'))"
+        )
+    ]
+    assert marked[:-1] == read  # and last the gradient that arrives
+    assert page.count(".edge.saved.lit") == len(read)
 
 
 def test_a_constant_says_that_no_gradient_passes_through_it(show):

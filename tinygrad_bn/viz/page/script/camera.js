@@ -27,7 +27,11 @@ function fit(least = 0) {
   const [w, h] = scene.view.size;
   const whole = Math.min((width - 48) / w, (height - 84) / h, 1.7);
   camera.k = Math.max(whole, least);
-  camera.x = Math.max((width - w * camera.k) / 2, 24 - leftmost(height / camera.k) * camera.k);
+  const left = 24 - leftmost(height / camera.k) * camera.k;
+  camera.x =
+    w * camera.k > width - 48
+      ? Math.max(left, width - 24 - w * camera.k)
+      : (width - w * camera.k) / 2;
   camera.y = Math.max((height - 40 - h * camera.k) / 2, 20);
   fitted = least;
   place();
