@@ -17,7 +17,7 @@ function litNow() {
   return {
     now: new Set(now),
     read: new Set(stepping() && step ? readAt(step) : []),
-    rule: stepping() && step?.kind === "rule" ? scene.gradientAt.get(step.tensor) : -1,
+    rule: stepping() && step?.kind === "rule" ? scene.gradientAt.get(step.tensor) : undefined,
     selected: selected ? selected.number : -1,
     near: selected && !stepping() ? nearTo(selected) : null,
     hits: state.query ? new Set(hits()) : null,
@@ -75,12 +75,13 @@ function refresh(element, card) {
 
 function paintEdge(edge, lit) {
   const future = isFuture(edge.from) || isFuture(edge.to);
-  const flows = lit.now.has(edge.to) && (lit.read.has(edge.from) || lit.now.has(edge.from));
-  const used = edge.saved && edge.to === lit.rule && lit.read.has(edge.from);
+  const mirrored = edge.saved && lit.rule !== undefined;
+  const into = mirrored ? edge.to === lit.rule : lit.now.has(edge.to);
+  const flows = into && (lit.read.has(edge.from) || lit.now.has(edge.from));
   const touched = edge.from === lit.selected || edge.to === lit.selected;
   for (const element of edge.elements) {
     element.classList.toggle("future", future);
-    element.classList.toggle("lit", flows || used || (touched && !stepping()));
+    element.classList.toggle("lit", flows || (touched && !stepping()));
     element.classList.toggle("dim", Boolean(lit.hits || (lit.near && !touched)));
   }
 }
