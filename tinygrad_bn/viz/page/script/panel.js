@@ -63,8 +63,9 @@ function operandsPanel(tensor) {
 /** Say what an operand is: its letter in the picture, its name in the rule, and what it is. */
 function operandText(operand) {
   const inRule = operand.as && html("span", {}, html("code", {}, operand.as), " in the rule");
-  const called = [operand.role, inRule].filter(Boolean);
-  return html("span", {}, called.flatMap((part, i) => (i ? [", ", part] : [part])), ": ", whatIs(operand));
+  const names = [operand.role, inRule].filter(Boolean);
+  const called = names.flatMap((name, i) => (i ? [", ", name] : [name]));
+  return html("span", {}, called, called.length ? ": " : "", whatIs(operand));
 }
 
 function whatIs(operand) {
@@ -84,7 +85,12 @@ function rulesPanel(tensor) {
       html("pre", {}, data.rules[rule]),
     ),
   );
-  const known = ["of the result its gradient is ", html("code", {}, "g"), ", its value ", html("code", {}, "out")];
+  const known = [
+    "of the result its gradient is ",
+    html("code", {}, "g"),
+    ", its value ",
+    html("code", {}, "out"),
+  ];
   return [html("h3", {}, "derivative rules"), html("p", { class: "quiet" }, known), ...rules];
 }
 

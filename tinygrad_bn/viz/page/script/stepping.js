@@ -82,7 +82,10 @@ function rulePanel(step) {
       ].join(" · "),
     ),
     html("h3", { class: "grad" }, "gradient that arrives"),
-    block(html("span", {}, html("code", {}, "g"), " in the rule: ", gradientText(step.tensor)), step.g),
+    block(
+      html("span", {}, html("code", {}, "g"), " in the rule: ", gradientText(step.tensor)),
+      step.g,
+    ),
     originPanel(step.tensor),
     reads.size ? html("h3", {}, "values that the rule reads") : null,
     ...[...reads.values()].map((read) => given(read)),
