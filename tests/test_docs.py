@@ -24,7 +24,7 @@ from tinygrad_bn.graph import namespaces, primitive
 from tinygrad_bn.viz import engines
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 documents = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
 INTERNAL = ("index_max", "index_min")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)

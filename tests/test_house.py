@@ -30,17 +30,18 @@ FLOORS = {
     "viz": 2,
     "functions": 3,
     "transforms": 4,
-    "nn": 5,
     "optim": 5,
     "data": 5,
-    "testing": 6,
-    "cli": 7,
+    "nn": 6,
+    "testing": 7,
+    "tune": 7,
+    "cli": 8,
 }
 ALLOWED_SIBLINGS = {("errors", "source")}
 """The one pair on a floor: an error says where it was raised."""
 
 OPTIONAL = {"sklearn", "matplotlib", "tqdm", "hypothesis", "mpmath", "graphviz", "graphviz_pure"}
-OPTIONAL |= {"pygraphviz", "torch", "jax", "autograd", "mygrad"}
+OPTIONAL |= {"optuna", "pygraphviz", "torch", "jax", "autograd", "mygrad"}
 
 
 def relative(file):
