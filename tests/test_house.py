@@ -306,7 +306,8 @@ ROOMS = {
     "nn.Module": "state_dict load_state_dict parameters named_parameters train eval",
     "optim": """SGD RMSprop Adam AdamW exponential cosine inverse_time staircase warmup
     clip_grad_norm""",
-    "data": """Standardizer train_test_split batches load_digits moons blobs spirals""",
+    "data": """Standardizer train_test_split batches load_digits load_fashion_mnist
+    load_mnist moons blobs spirals""",
     "viz": "graph render diff Difference",
     "testing": """check_gradients check_rule check_row given_gradients Report Verdict
     WrongGradientError strategies laws mutants adapters rows""",

@@ -45,3 +45,11 @@ class TraceError(TinygradError, RuntimeError):
 
 class OptionalDependencyError(TinygradError, ImportError):
     """A feature whose optional package is not installed; the fix names the extra."""
+
+
+class DataNotFoundError(TinygradError, FileNotFoundError):
+    """A data set that is nowhere to be found; the fix names the ways to get it."""
+
+
+class DataError(TinygradError, ValueError):
+    """A file that does not hold what it should: of another kind, cut short, or changed."""
