@@ -92,7 +92,7 @@ def failing(monkeypatch, method, error):
 FIX = "Name a file in a folder that you may write to."
 
 
-@pytest.mark.parametrize("method", ["open", "replace", "mkdir"])
+@pytest.mark.parametrize("method", ["write_bytes", "replace", "mkdir"])
 def test_what_cannot_be_written_leaves_everything_as_it_was(tmp_path, kinds, monkeypatch, method):
     for _, suffix in kinds:
         (tmp_path / f"old{suffix}").write_text("old", encoding="utf-8")

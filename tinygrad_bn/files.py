@@ -33,32 +33,30 @@ def _replace(target: Path, content: bytes, *, durable: bool) -> None:
     """Write beside, under a name that tells whose it is, and put it in the place."""
     beside = target.with_name(f"{_prefix(target)}{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
+        beside.write_bytes(content)
+        if durable:
+            _sync(beside)
         with contextlib.suppress(FileNotFoundError):
             beside.chmod(stat.S_IMODE(target.stat().st_mode))
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
     if durable:
-        _sync_folder(target.parent)
+        with contextlib.suppress(PermissionError):  # some systems open no folders
+            _sync(target.parent)
 
 
 def _prefix(target: Path) -> str:
     return f".{target.name[:40]}."
 
 
-def _sync_folder(folder: Path) -> None:
-    """Wait until the disk has a folder's names; where folders cannot be opened, it is not known."""
-    with contextlib.suppress(PermissionError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _sync(path: Path) -> None:
+    """Wait until the disk has a file's content, or a folder's names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def remove_leftovers(path: Path) -> None:
