@@ -52,7 +52,7 @@ def _prefix(target: Path) -> str:
 
 def _sync(path: Path) -> None:
     """Wait until the disk has a file's content, or a folder's names."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:
