@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 from tinygrad_bn.errors import DataError, SearchError
-from tinygrad_bn.tune.locks import FileLock, Owner, lives
+from tinygrad_bn.tune.locks import JournalLock, Owner, lives
 from tinygrad_bn.tune.needs import optuna, quiet
 from tinygrad_bn.tune.plans import Plan
 from tinygrad_bn.tune.pruning import Judge
@@ -43,8 +42,7 @@ class Ledger:
             if path is None:
                 self.storage = engine.storages.InMemoryStorage()
             else:
-                lock = FileLock(path.with_name(f"{path.name}.lock"))
-                self._lock = lock
+                self._lock = lock = JournalLock(path)
                 self.storage = _journal(engine, path, lock)
             with self._lock:
                 self._study = self._joined(engine, terms)
@@ -52,20 +50,22 @@ class Ledger:
             self._owner = Owner(path)
 
     def _joined(self, engine: Any, terms: dict[str, Any]) -> int:
-        kept = [s for s in self.storage.get_all_studies() if s.study_name == self.name]
-        if not kept:
+        studies = {study.study_name: study for study in self.storage.get_all_studies()}
+        if self.name not in studies:
             direction = engine.study.StudyDirection[self.plan.direction.upper()]
             study: int = self.storage.create_new_study([direction], self.name)
+        else:
+            study = studies[self.name]._study_id
+        there = self.storage.get_study_user_attrs(study).get("search", {})
+        if not there and not self.storage.get_all_trials(study, deepcopy=False):
             self.storage.set_study_user_attr(study, "search", terms)
-            return study
-        there = kept[0].user_attrs.get("search", {})
-        if differences := _differences(there, json.loads(json.dumps(terms))):
+        elif differences := _differences(there, json.loads(json.dumps(terms))):
             raise SearchError(
                 f"The study {self.name!r} in {self.path} belongs to another search:\n  "
                 + "\n  ".join(differences),
                 "Give this search another name=, or another file as storage=.",
             )
-        return int(kept[0]._study_id)
+        return study
 
     def ticket(self) -> tuple[Any, ...]:
         """Return the arguments with which another process makes its ledger of the same study."""
@@ -226,23 +226,17 @@ class Ledger:
             )
 
 
-def _journal(engine: Any, path: Path, lock: FileLock) -> Any:
+def _journal(engine: Any, path: Path, lock: JournalLock) -> Any:
+    if not path.parent.is_dir():
+        raise DataError(f"{path.parent}, where the journal is to be, is no folder.", "Make it.")
     backend = engine.storages.journal.JournalFileBackend(str(path), lock_obj=lock)
     try:
         with lock:
-            _mend(path)
             return engine.storages.JournalStorage(backend)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is no journal of trials: {error}.", "Give the path of a new file as storage=."
         ) from error
-
-
-def _mend(path: Path) -> None:
-    """Cut off a last line that its writer had no time to end."""
-    content = path.read_bytes()
-    if content and not content.endswith(b"\n"):
-        os.truncate(path, content.rfind(b"\n") + 1)
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:

@@ -61,6 +61,32 @@ class FileLock:
         self.release()
 
 
+class JournalLock(FileLock):
+    """The lock of a journal. A last line that a killed writer had no time to end is cut off."""
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(journal.with_name(f"{journal.name}.lock"))
+        self.journal = journal
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Take the lock, and mend the journal."""
+        first = not self._depth
+        if not super().acquire(wait=wait):
+            return False
+        if first and self.journal.exists():
+            _mend(self.journal)
+        return True
+
+
+def _mend(path: Path) -> None:
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(end - 1, 0))
+        if file.read() not in (b"", b"\n"):
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
 if sys.platform == "win32":
 
     def _locked(handle: int) -> bool:

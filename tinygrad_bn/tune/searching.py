@@ -227,7 +227,10 @@ def _terms(plan: Plan, called: str, prune: Any) -> dict[str, Any]:
 
 
 def _described(prune: Any) -> str:
-    settings = ", ".join(f"{k.lstrip('_')}={v!r}" for k, v in sorted(vars(prune).items()))
+    settings = ", ".join(
+        f"{name.lstrip('_')}={_described(value) if hasattr(value, 'prune') else repr(value)}"
+        for name, value in sorted(vars(prune).items())
+    )
     return f"{type(prune).__name__}({settings})"
 
 

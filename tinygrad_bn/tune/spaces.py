@@ -51,6 +51,11 @@ class Space(ABC):
     def distribution(self) -> Any:
         """Return Optuna's distribution of the parameter."""
 
+    @property
+    def ticks(self) -> list[Any]:
+        """The values that an axis should name; none if any numbers will do."""
+        return []
+
     def around(
         self,
         value: Any,
@@ -231,6 +236,10 @@ class _Integer(Space):
         start, end = self._edges()
         return (self._forward(value) - start) / (end - start)
 
+    @property
+    def ticks(self) -> list[int]:
+        return self.grid(min(5, self.high - self.low + 1))
+
     def bounds(self, region: Region) -> tuple[int, int]:
         return self.within(region, 0.0), self.within(region, 1.0)
 
@@ -271,6 +280,10 @@ class _Categorical(Space):
         order = dict.fromkeys(map(self._index, [value, *tried]))
         order |= dict.fromkeys(range(len(self.choices)))
         return tuple(sorted(list(order)[: math.ceil(width * len(self.choices) - 1e-9)]))
+
+    @property
+    def ticks(self) -> list[Choice]:
+        return list(self.choices)
 
     def whole(self) -> Region:
         return tuple(range(len(self.choices)))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from tinygrad_bn.errors import DTypeError, ShapeError
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
@@ -53,10 +55,10 @@ class Trial(Mapping[str, Any]):
         Raises ShapeError for a negative step, DTypeError for what is no number. In a journal a
         report takes milliseconds: report each epoch, not each batch.
         """
-        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
             raise ShapeError(f"report: step={step!r}.", "Count steps from 0 or 1, in ints.")
         number = as_number(value, "report")
-        if self._reported(step, number):
+        if self._reported(int(step), number):
             raise Pruned(f"{self} stops after step {step} at {number:.6g}.")
 
 
