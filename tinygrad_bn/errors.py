@@ -51,7 +51,7 @@ class DataNotFoundError(TinygradError, FileNotFoundError):
     """A data set that is nowhere to be found; the fix names the ways to get it."""
 
 
-class DataError(TinygradError, ValueError):
+class FileError(TinygradError, ValueError):
     """A file that does not hold what it should: of another kind, cut short, or changed."""
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_bn.errors import DataError
+from tinygrad_bn.errors import FileError
 
 AGAIN = "Remove the file, and get it again."
 
@@ -25,7 +25,7 @@ AGAIN = "Remove the file, and get it again."
 def unpacked(path: Path) -> bytes:
     """Return the bytes of a file, decompressed if its name ends in ``.gz``.
 
-    Raises DataError for a file that is no gzip file, or is cut short.
+    Raises FileError for a file that is no gzip file, or is cut short.
     """
     if path.suffix != ".gz":
         return path.read_bytes()
@@ -33,7 +33,7 @@ def unpacked(path: Path) -> bytes:
         with gzip.open(path) as file:
             return file.read()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} cannot be decompressed: {error}.", AGAIN) from error
+        raise FileError(f"{path} cannot be decompressed: {error}.", AGAIN) from error
 
 
 def encoded(array: npt.NDArray[Any]) -> bytes:
@@ -49,18 +49,18 @@ def encoded(array: npt.NDArray[Any]) -> bytes:
 def decoded(content: bytes, name: str) -> npt.NDArray[np.uint8]:
     """Return the array in the bytes of an IDX file; ``name`` is for errors.
 
-    Raises DataError unless they hold unsigned bytes, as many as the header says.
+    Raises FileError unless they hold unsigned bytes, as many as the header says.
 
     >>> decoded(encoded(np.array([[7], [8]], np.uint8)), "example")
     array([[7],
            [8]], dtype=uint8)
     """
     if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
-        raise DataError(f"{name} is no IDX file of unsigned bytes.", AGAIN)
+        raise FileError(f"{name} is no IDX file of unsigned bytes.", AGAIN)
     start = 4 + 4 * content[3]
     shape = struct.unpack(f">{content[3]}I", content[4:start])
     if len(content) - start != math.prod(shape):
-        raise DataError(
+        raise FileError(
             f"{name} holds {len(content) - start} elements, and its header says shape {shape}.",
             AGAIN,
         )

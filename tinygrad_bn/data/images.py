@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import urllib.error
 import urllib.request
 import zlib
@@ -17,9 +16,10 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_bn import files
 from tinygrad_bn.data.idx import AGAIN, decoded, encoded, unpacked
 from tinygrad_bn.data.loading import Dataset
-from tinygrad_bn.errors import DataError, DataNotFoundError
+from tinygrad_bn.errors import DataNotFoundError, FileError
 
 Arrays: TypeAlias = dict[str, npt.NDArray[np.uint8]]
 
@@ -98,7 +98,7 @@ def load_fashion_mnist(path: str | Path | None = None, *, download: bool = False
     - the cache of this package, into which ``download=True`` fetches them over the network.
 
     Wherever they come from, SHA-256 of their decompressed bytes is compared. Raises
-    DataNotFoundError, which names these places and ways, and DataError for a file that is cut
+    DataNotFoundError, which names these places and ways, and FileError for a file that is cut
     short or holds something else. Source: Xiao, Rasul & Vollgraf (2017).
 
     >>> (x, labels), (x_test, labels_test) = load_fashion_mnist()  # doctest: +SKIP
@@ -172,7 +172,7 @@ def _read_keras(path: Path) -> Arrays:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {part: np.asarray(file[part]) for part in PARTS}
     except (BadZipFile, KeyError, ValueError, EOFError, zlib.error) as error:
-        raise DataError(
+        raise FileError(
             f"{path} does not hold the arrays {', '.join(PARTS)}: {error}.", AGAIN
         ) from error
 
@@ -189,7 +189,7 @@ def _checked(which: _Set, place: Path, arrays: Arrays) -> Arrays:
 def _compare(which: _Set, part: str, content: bytes, source: str) -> None:
     digest = hashlib.sha256(content).hexdigest()
     if digest != which.digests[part]:
-        raise DataError(
+        raise FileError(
             f"{source}: {PARTS[part]} is not that of {which.name} (SHA-256 {digest}, not "
             f"{which.digests[part]}).",
             AGAIN,
@@ -223,14 +223,13 @@ def _nowhere(which: _Set, places: list[Path], *, given: bool) -> DataNotFoundErr
 
 def _fetched(which: _Set, cache: Path) -> Arrays:
     """Fetch what the cache lacks; a file is put there whole and checked, or not at all."""
-    cache.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {}
     for part, name in PARTS.items():
         have = _file(cache, name)
         content = unpacked(have) if have else _download(which, part, f"{name}.gz")
         _compare(which, part, content, str(have or which.mirrors))
         if not have:
-            _put(cache / name, content)
+            files.replace(cache / name, content, durable=True)
         arrays[part] = decoded(content, name)
     return arrays
 
@@ -243,7 +242,7 @@ def _download(which: _Set, part: str, name: str) -> bytes:
             with urllib.request.urlopen(mirror + name, timeout=30) as answer:  # noqa: S310  (ours)
                 content = zlib.decompress(answer.read(), wbits=31)
             _compare(which, part, content, mirror + name)
-        except (OSError, urllib.error.URLError, zlib.error, DataError) as error:
+        except (OSError, urllib.error.URLError, zlib.error, FileError) as error:
             failures.append(f"{mirror}{name}: {error}".split("\n")[0])
         else:
             return content
@@ -251,16 +250,3 @@ def _download(which: _Set, part: str, name: str) -> bytes:
         f"{which.name} could not be downloaded. " + "; ".join(failures) + ".",
         "Try again with a connection, or get the files in another way and name their folder.",
     )
-
-
-def _put(path: Path, content: bytes) -> None:
-    """Write a file under its name only when all of it is there."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
