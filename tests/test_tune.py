@@ -21,8 +21,8 @@ from hypothesis import example, given, settings, strategies as st
 import tinygrad_bn as tg
 from tinygrad_bn import tune
 from tinygrad_bn.errors import (
-    DataError,
     DTypeError,
+    FileError,
     OptionalDependencyError,
     SearchError,
     ShapeError,
@@ -217,8 +217,10 @@ ERRORS = {
     "beta of 1": (
         lambda: tune.one_minus_log_uniform(0.9, 1),
         ShapeError,
-        "one_minus_log_uniform(0.9, 1.0): the bounds must lie between 0 and 1, and 1 is never "
-        "reached.",
+        (
+            "one_minus_log_uniform(0.9, 1.0): the bounds must lie between 0 and 1, and 1 is never "
+            "reached."
+        ),
         "Give (0.9, 0.999), say.",
     ),
     "no integer": (
@@ -349,7 +351,7 @@ ERRORS = {
     ),
     "folder": (
         lambda: tune.random_search(bowl, SPACE, 1, storage="/nowhere/a"),
-        DataError,
+        FileError,
         "/nowhere, where the journal is to be, is no folder.",
         "Make it.",
     ),
@@ -901,7 +903,7 @@ def test_a_pruner_is_told_apart_by_its_settings(tmp_path):
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path):
     (tmp_path / "text").write_text("lr,value\n0.1,0.5\n")
-    with pytest.raises(DataError, match="is no journal of trials") as caught:
+    with pytest.raises(FileError, match="is no journal of trials") as caught:
         tune.random_search(bowl, SPACE, 1, storage=tmp_path / "text", **quiet)
     assert caught.value.fix == "Give the path of a new file as storage=."
 

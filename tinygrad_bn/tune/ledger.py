@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-from tinygrad_bn.errors import DataError, SearchError
+from tinygrad_bn.errors import FileError, SearchError
 from tinygrad_bn.tune.locks import JournalLock, Owner, lives
 from tinygrad_bn.tune.needs import optuna, quiet
 from tinygrad_bn.tune.plans import Plan
@@ -28,7 +28,7 @@ ATTEMPTS = 3
 class Ledger:
     """A study in memory (``path`` None) or in a journal, made or joined.
 
-    Raises SearchError for a study that belongs to another search, DataError for a file that is no
+    Raises SearchError for a study that belongs to another search, FileError for a file that is no
     journal; ``close`` it in the end.
     """
 
@@ -228,13 +228,13 @@ class Ledger:
 
 def _journal(engine: Any, path: Path, lock: JournalLock) -> Any:
     if not path.parent.is_dir():
-        raise DataError(f"{path.parent}, where the journal is to be, is no folder.", "Make it.")
+        raise FileError(f"{path.parent}, where the journal is to be, is no folder.", "Make it.")
     backend = engine.storages.journal.JournalFileBackend(str(path), lock_obj=lock)
     try:
         with lock:
             return engine.storages.JournalStorage(backend)
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
+        raise FileError(
             f"{path} is no journal of trials: {error}.", "Give the path of a new file as storage=."
         ) from error
 

@@ -153,7 +153,7 @@ def coarse_to_fine(
     ... )
     >>> [low < 0.01 < high for low, high in (box["lr"] for box in found.boxes)]
     [True, True, True]
-    >>> 0.0099 < found.best.values["lr"] < 0.0101
+    >>> 0.0095 < found.best.values["lr"] < 0.0105
     True
     """
     if not 0 < shrink < 1:
