@@ -303,7 +303,8 @@ detach assign item at sum mean var std max min prod argmax argmin any all reshap
 transpose astype clip tolist copy __array__ __dlpack__ __array_namespace__"""
 ROOMS = {
     "nn": """Module Parameter Buffer Sequential Linear Conv2d BatchNorm LayerNorm Dropout
-    Flatten""",
+    Flatten fit evaluate predict accuracy History EarlyStop CSVLog JSONLinesLog Control
+    save_checkpoint load_checkpoint""",
     "nn.Module": "state_dict load_state_dict parameters named_parameters train eval",
     "optim": """SGD RMSprop Adam AdamW exponential cosine inverse_time staircase warmup
     clip_grad_norm""",
