@@ -42,7 +42,7 @@ ALLOWED_SIBLINGS = {("errors", "source")}
 """The one pair on a floor: an error says where it was raised."""
 
 OPTIONAL = {"sklearn", "matplotlib", "tqdm", "hypothesis", "mpmath", "graphviz", "graphviz_pure"}
-OPTIONAL |= {"optuna", "pygraphviz", "torch", "jax", "autograd", "mygrad"}
+OPTIONAL |= {"optuna", "threadpoolctl", "pygraphviz", "torch", "jax", "autograd", "mygrad"}
 
 
 def relative(file):
@@ -286,7 +286,7 @@ def test_import_brings_numpy_and_nothing_else():
     packages, modules = done.stdout.splitlines()
     internal = {p for p in packages.split() if p.startswith("_") or p == "__main__"}
     assert set(packages.split()) - internal == {"numpy", "tinygrad_bn"}
-    late = {"data", "nn", "optim", "testing", "viz"}
+    late = {"data", "nn", "optim", "testing", "tune", "viz"}
     assert {m.split(".")[1] for m in modules.split()} & late == set()
 
 
