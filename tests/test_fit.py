@@ -1,20 +1,15 @@
-"""The training loop: what it does, tells and refuses; checkpoints that resume exactly."""
+"""The training loop: what it does, tells and refuses, and how it is adjusted while it runs."""
 
 import json
 import os
-import random
 import re
-import signal
-import subprocess
 import sys
-import threading
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
 
 import tinygrad_bn as tg
 from tinygrad_bn import nn, optim
@@ -178,6 +173,8 @@ WRONG = [
     ({"epochs": 1.5}, DTypeError, "fit: epochs=1.5.", "Give an integer."),
     ({"epochs": True}, DTypeError, "fit: epochs=True.", "Give an integer."),
     ({"batch_size": 0}, ShapeError, "fit: batch_size=0.", "Give an integer from 1."),
+    ({"metrics": {"a": 1}}, DTypeError, "fit: metrics has 1.", "Give something to call."),
+    ({"on_step": [3]}, DTypeError, "fit: on_step has 3.", "Give something to call."),
     ({"every": 0}, ShapeError, "fit: every=0.", "Give an integer from 1."),
     (
         {"validation": X},
@@ -231,6 +228,21 @@ def test_a_loss_that_is_no_number_stops_before_the_step():
     assert np.isfinite(model.weight.data).all()
 
 
+@pytest.mark.parametrize(
+    ("loss", "described"),
+    [
+        (lambda p, y: 1.0, "a float"),
+        (lambda p, y: tg.cross_entropy(p, y, reduction="none"), "a Tensor of shape (16,)"),
+    ],
+)
+def test_a_loss_that_is_no_scalar_tensor_is_refused(loss, described):
+    model = net()
+    with pytest.raises(ShapeError) as caught:
+        nn.fit(model, (X, Y), loss, adam(model), 1, batch_size=16, progress=False)
+    assert caught.value.what == f"fit: the loss is {described}."
+    np.testing.assert_array_equal(model[0].weight.data, net()[0].weight.data)
+
+
 def test_a_last_batch_of_one_sample_names_drop_last():
     with pytest.raises(ShapeError) as caught:
         train(batch_size=49)
@@ -264,6 +276,18 @@ def test_logs_hold_every_number_to_the_bit(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["loss"] for row in rows if "loss" in row] == losses
     assert rows[4]["training loss"] == history.epochs[0]["training loss"]
+
+
+@pytest.mark.parametrize("log", [nn.CSVLog, nn.JSONLinesLog])
+@pytest.mark.parametrize("content", ["some words\n", "[1]\n", '{"steps": 1}\n', "\xff\n"])
+def test_a_file_that_is_no_log_is_refused_where_it_would_be_gone_on_with(tmp_path, log, content):
+    path = tmp_path / "notes.txt"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(FileError) as caught:
+        log(path).rewind(3)
+    assert caught.value.what.startswith(f"{path} is no log of {log.__name__}: ")
+    assert caught.value.fix == "Log to another path, or remove the file."
+    assert path.read_text(encoding="latin-1") == content
 
 
 def test_a_log_is_begun_anew_by_another_training(tmp_path):
@@ -325,8 +349,13 @@ def test_it_stops_when_nothing_gets_better_and_gives_the_best_back():
 
 
 def test_what_is_monitored_has_to_be_there():
+    model = net()
     with pytest.raises(BoundsError) as caught:
-        train(stop=nn.EarlyStop())
+        train(model, stop=nn.EarlyStop())
+    assert same((model,), (net(),))
+    assert caught.value.fix == (
+        "They have 'training loss', 'training accuracy'; validation=(x, y) adds its numbers."
+    )
     assert caught.value.what == ("EarlyStop monitors 'validation loss', which epochs do not have.")
     with pytest.raises(ShapeError, match="patience=0"):
         nn.EarlyStop(patience=0)
@@ -418,400 +447,40 @@ def test_a_control_file_that_cannot_be_understood_is_warned_of_once(tmp_path, co
     assert re.search(why, str(caught[0].message))
 
 
-def test_the_rate_of_an_optimiser_is_checked_when_it_is_set():
-    optimizer = adam(net())
-    with pytest.raises(ShapeError) as caught:
-        optimizer.lr = -1.0
-    assert caught.value.what == "Adam: lr=-1.0."
-    assert optimizer.lr == 0.02
-
-
-# checkpoints: going on ---------------------------------------------------------------------------
-
-
-def everything(tmp_path):
-    return {
-        "checkpoint": tmp_path / "run.npz",
-        "every": 1,
-        "validation": (X_HELD, Y_HELD),
-        "stop": nn.EarlyStop(patience=4),
-        "on_step": [nn.CSVLog(tmp_path / "log.csv"), nn.JSONLinesLog(tmp_path / "log.jsonl")],
-    }
-
-
-class Killed(BaseException):
-    pass
-
-
-def until(step):
-    """Return a callback that ends a training in the middle of it."""
-
-    def stops(at, numbers):
-        if at == step and "loss" in numbers:
-            raise Killed
-
-    return stops
-
-
-@given(step=st.integers(1, 12), every=st.integers(1, 6))
-@settings(max_examples=20)
-def test_wherever_it_was_interrupted_it_goes_on_to_the_same_bits(tmp_path_factory, step, every):
-    folder = tmp_path_factory.mktemp("run")
-    whole = everything(folder / "whole")
-    parts = everything(folder / "parts") | {"every": every}
-    expected = train(**whole)
-    with pytest.raises(Killed):
-        train(**parts | {"on_step": [*parts["on_step"], until(step)]})
-    other = net(seed=5) if parts["checkpoint"].exists() else net()
-    assert same(train(other, **parts), expected)
-    for name in ("log.csv", "log.jsonl"):
-        assert (folder / "parts" / name).read_text() == (folder / "whole" / name).read_text()
-
-
-def test_more_epochs_later_are_as_many_at_once(tmp_path):
-    path = tmp_path / "run.npz"
-    for epochs in (2, 2, 5):
-        result = train(epochs=epochs, checkpoint=path)
-    assert same(result, train(epochs=5))
-
-
-def test_a_shared_generator_goes_on_where_it_was(tmp_path):
-    def once(**options):
-        rng = np.random.default_rng(3)
-        model = net()
-        model[3].rng = rng
-        optimizer = adam(model)
-        history = nn.fit(
-            model, (X, Y), tg.cross_entropy, optimizer, 3,
-            batch_size=16, rng=rng, progress=False, **options,
-        )  # fmt: skip
-        return model, optimizer, history
-
-    path = tmp_path / "run.npz"
-    with pytest.raises(Killed):
-        once(checkpoint=path, every=1, on_step=until(7))
-    assert same(once(checkpoint=path, every=1), once())
-
-
-def test_a_changed_rate_is_still_changed_after_going_on(tmp_path):
-    def once(path, *more):
-        model = net()
-        optimizer = adam(model)
-
-        def cut(step, numbers):
-            if step == 3 and "loss" in numbers:
-                optimizer.lr = 0.001
-
-        history = nn.fit(
-            model, (X, Y), tg.cross_entropy, optimizer, 3,
-            batch_size=16, rng=7, progress=False, checkpoint=path, every=2, on_step=[cut, *more],
-        )  # fmt: skip
-        return model, optimizer, history
-
-    with pytest.raises(Killed):
-        once(tmp_path / "a.npz", until(6))
-    result = once(tmp_path / "a.npz")
-    assert same(result, once(tmp_path / "b.npz"))
-    assert result[2]["lr"][-1] == 0.001
-
-
-def test_a_command_is_not_obeyed_again_after_going_on(tmp_path):
-    control, path = tmp_path / "control.json", tmp_path / "run.npz"
+def test_a_control_file_written_in_two_goes_is_read_when_it_is_whole(tmp_path):
+    path = tmp_path / "control.json"
 
     def write(step, numbers):
-        if step == 2 and "loss" in numbers:
-            later(control, '{"lr_factor": 0.5}')
+        if "loss" in numbers and step in (2, 3):
+            later(path, {2: '{"lr": ', 3: '{"lr": 0.5}'}[step])
+            os.utime(path, ns=(10**18, 10**18))  # in one tick of the clock
 
-    options = {"checkpoint": path, "every": 1, "control": control}
-    with pytest.raises(Killed):
-        train(**options, on_step=[write, until(6)])
-    _, _, history = train(**options)
-    assert len(history.changes) == 1
+    with pytest.warns(UserWarning, match="is passed over: Expecting value"):
+        _, _, history = train(control=path, on_step=write)
+    assert [(c["step"], c["to"]) for c in history.changes] == [(3, 0.5)]
 
 
-def test_a_stop_by_control_lets_it_go_on_another_time(tmp_path):
-    control, path = tmp_path / "control.json", tmp_path / "run.npz"
+def test_a_command_that_leads_to_no_rate_changes_nothing(tmp_path):
+    path = tmp_path / "control.json"
 
     def write(step, numbers):
-        if step == 6 and "loss" in numbers:
-            later(control, '{"stop": true}')
+        if "loss" in numbers and step == 2:
+            later(path, '{"lr": 1e300, "lr_factor": 1e300}')
 
-    options = {"checkpoint": path, "control": control}
-    assert len(train(**options, on_step=write)[2]) == 6
-    model, optimizer, history = train(**options)
-    assert len(history) == 12
-    expected = train()
-    assert same((model, optimizer), expected[:2])
+    with pytest.warns(UserWarning, match="is passed over: the rate would be inf"):
+        _, _, history = train(control=path, on_step=write)
+    assert history.changes == []
+    assert history["lr"][-1] < 0.02
 
 
-# checkpoints: refusing ---------------------------------------------------------------------------
+def test_a_journal_that_cannot_be_written_does_not_end_a_training(tmp_path):
+    path = tmp_path / "control.json"
+    Path(f"{path}.journal.jsonl").mkdir()
 
+    def write(step, numbers):
+        if "loss" in numbers and step == 2:
+            later(path, '{"lr": 0.5}')
 
-@pytest.fixture
-def saved(tmp_path):
-    path = tmp_path / "run.npz"
-    train(checkpoint=path, epochs=1, validation=(X_HELD, Y_HELD))
-    return path
-
-
-def refused(path, model=None, **options):
-    """The error of going on with something else; the model stays as it was."""
-    model = model or net(seed=5)
-    before = model.state_dict()
-    with pytest.raises(TinygradError) as caught:
-        train(model, **{"checkpoint": path, "validation": (X_HELD, Y_HELD), **options})
-    for name, array in model.state_dict().items():
-        np.testing.assert_array_equal(array, before[name])
-    return caught.value
-
-
-OTHERS = [
-    ({"batch_size": 8}, "batch_size: 16 in the file, 8 now"),
-    ({"drop_last": True}, "drop_last: False in the file, True now"),
-    ({"lr": 0.1}, "rate at the start: 0.02 in the file, 0.1 now"),
-    (
-        {"lr": optim.exponential(0.02, decay=0.8, every=4)},
-        "rate: 0.018000000000000002 in the file, 0.016 now",
-    ),
-    ({"stop": nn.EarlyStop()}, "stop: None in the file, {'monitor': 'validation loss'"),
-    ({"metrics": {}}, "metrics: ['accuracy'] in the file, [] now"),
-    ({"validation": (X_HELD, 1 - Y_HELD)}, "validation: "),
-    ({"validation": None}, "... in the file, None now"),
-]
-
-
-@pytest.mark.parametrize(("options", "told"), OTHERS, ids=lambda o: str(o)[:30])
-def test_another_training_is_refused_and_the_difference_told(saved, options, told):
-    error = refused(saved, **options)
-    assert isinstance(error, FileError)
-    assert error.what.startswith(f"{saved} is of another training:\n  ")
-    assert told in error.what
-    assert error.fix == "Go on with what it was begun with, or give another path to begin anew."
-
-
-def test_another_model_is_refused(saved):
-    rng = np.random.default_rng(0)
-    other = nn.Sequential(
-        nn.Linear(4, 2, rng=rng), nn.Dropout(0.5, rng=np.random.Generator(np.random.MT19937(0)))
-    )
-    assert "does not hold the random generators" in refused(saved, other).what
-    wider = net()
-    wider[4].weight = nn.Parameter(np.ones((3, 8)))
-    assert "shape (2, 8) in the state, (3, 8) in the module" in refused(saved, wider).what
-    another = net()
-    another[3].rng = np.random.default_rng(0)
-    assert "was a MT19937, and is a PCG64" in refused(saved, another).what
-
-
-def test_every_damage_is_seen_or_harms_nothing(saved):
-    content = saved.read_bytes()
-    whole = checkpoints.read(saved)
-    for cut in (0, 1, 10, len(content) // 2, len(content) - 1):
-        saved.write_bytes(content[:cut])
-        assert isinstance(refused(saved), FileError)
-    rng = random.Random(0)  # noqa: S311  (places)
-    seen = 0
-    for place in rng.sample(range(len(content)), 400):
-        saved.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
-        try:
-            read = checkpoints.read(saved)
-        except FileError:
-            seen += 1
-            continue
-        assert read.content == whole.content
-        for name, array in whole.arrays.items():
-            np.testing.assert_array_equal(read.arrays[name], array)
-    assert seen > 200
-
-
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda path: path.write_text("hello"),
-        lambda path: np.savez(path, a=np.ones(3)),
-        lambda path: np.savez(path, content=np.array([255, 0], np.uint8)),
-        lambda path: path.with_suffix(".x").write_bytes(b""),
-        lambda path: path.write_bytes(np.lib.format.magic(1, 0) + b"\x10\x00"),
-    ],
-)
-def test_what_is_no_checkpoint_is_refused(tmp_path, write):
-    path = tmp_path / "run.npz"
-    write(path)
-    if not path.exists():
-        path.write_bytes(b"\x80\x04N.")  # a pickle
-    error = refused(path)
-    assert isinstance(error, FileError)
-    assert error.what.startswith(str(path))
-
-
-def test_another_version_and_another_kind_are_refused(saved):
-    arrays, content = checkpoints.read(saved)
-    checkpoints.write(saved, arrays, content | {"version": 2})
-    # what is written last wins: the format and version are ours to set
-    assert refused(saved).what.startswith(f"{saved} is a checkpoint of version 2")
-    nn.save_checkpoint(saved, model=net())
-    assert refused(saved).what == f"{saved} was not written by fit."
-
-
-def test_a_loop_of_ones_own_saves_and_loads(tmp_path):
-    path, rng = tmp_path / "a.npz", np.random.default_rng(1)
-    model, optimizer, _ = train()
-    nn.save_checkpoint(path, model=model, optimizer=optimizer, rng=rng, extra={"epoch": 3})
-    drawn = rng.random()
-    other = net(seed=5)
-    again, generator = adam(other), np.random.default_rng(2)
-    extra = nn.load_checkpoint(path, model=other, optimizer=again, rng=generator)
-    assert extra == {"epoch": 3}
-    assert generator.random() == drawn
-    assert same((model, optimizer), (other, again))
-
-
-def test_what_was_not_saved_cannot_be_loaded(tmp_path):
-    path = tmp_path / "a.npz"
-    nn.save_checkpoint(path, model=net())
-    with pytest.raises(FileError) as caught:
-        nn.load_checkpoint(path, model=net(), optimizer=adam(net()), rng=np.random.default_rng())
-    assert caught.value.what == f"{path} does not hold optimizer, rng."
-    with pytest.raises(FileNotFoundError):
-        nn.load_checkpoint(tmp_path / "b.npz", model=net())
-
-
-def test_an_optimiser_that_does_not_fit_leaves_the_model_alone(tmp_path):
-    path = tmp_path / "a.npz"
-    model = net()
-    nn.save_checkpoint(path, model=model, optimizer=adam(model))
-    other = net(seed=5)
-    before = other.state_dict()
-    with pytest.raises(ShapeError, match="load_state_dict of SGD"):
-        nn.load_checkpoint(path, model=other, optimizer=optim.SGD(other.parameters(), 0.1))
-    for name, array in other.state_dict().items():
-        np.testing.assert_array_equal(array, before[name])
-
-
-# checkpoints: interrupted and killed -------------------------------------------------------------
-
-
-def test_a_first_interrupt_ends_the_step_and_saves(tmp_path):
-    path = tmp_path / "run.npz"
-
-    def press(step, numbers):
-        if step == 6 and "loss" in numbers:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt) as caught:
-        train(checkpoint=path, on_step=press)
-    assert signal.getsignal(signal.SIGINT) is before
-    assert len(caught.value.history) == 6
-    assert checkpoints.read(path).content["step"] == 6
-    assert same(train(checkpoint=path), train())
-
-
-def test_a_second_interrupt_is_at_once(tmp_path):
-    def press(step, numbers):
-        if step == 6 and "loss" in numbers:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.01)
-            pytest.fail("it went on")
-
-    with pytest.raises(KeyboardInterrupt):
-        train(checkpoint=tmp_path / "run.npz", on_step=press)
-    assert checkpoints.read(tmp_path / "run.npz").content["step"] == 4
-
-
-def test_it_runs_in_a_thread_too():
-    results = []
-    thread = threading.Thread(target=lambda: results.append(train()))
-    thread.start()
-    thread.join()
-    assert same(results[0], train())
-
-
-def test_a_full_disk_leaves_the_old_checkpoint(saved, monkeypatch):
-    before = saved.read_bytes()
-
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(TinygradError) as caught:
-        train(checkpoint=saved, epochs=2, validation=(X_HELD, Y_HELD))
-    assert caught.value.what == (
-        f"The checkpoint {saved} could not be written: No space left on device. "
-        "What stood there before stands there still."
-    )
-    assert saved.read_bytes() == before
-    assert [p.name for p in saved.parent.iterdir()] == ["run.npz"]
-
-
-KILLS = 50
-SERVER = """
-import os, random, signal, sys, time
-sys.path.insert(0, {tests!r})
-import test_fit
-from pathlib import Path
-
-folder, seed, kills = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-rng = random.Random(seed)
-
-
-def run(folder):
-    if (child := os.fork()) == 0:
-        options = test_fit.everything(folder)
-        test_fit.train(epochs=test_fit.EPOCHS, **options)
-        os._exit(0)
-    return child
-
-
-def ended(child):
-    return os.waitpid(child, os.WNOHANG) != (0, 0)
-
-
-def timed(folder):
-    began = time.monotonic()
-    assert os.waitpid(run(folder), 0)[1] == 0
-    return time.monotonic() - began
-
-
-took, idle = timed(folder / "whole"), timed(folder / "whole")
-done, reached = 0, set()
-while done < kills:
-    child = run(folder / "parts")
-    time.sleep(rng.uniform(0, idle + 1.5 * took / kills))
-    if ended(child):
-        sys.exit("the training was over after %d kills" % done)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    done += 1
-    if (folder / "parts/run.npz").exists():
-        reached.add(test_fit.checkpoints.read(folder / "parts/run.npz").content["step"])
-child = run(folder / "parts")
-assert os.waitpid(child, 0)[1] == 0
-print(done, len(reached), took, idle)
-"""
-EPOCHS = 150
-
-
-def test_a_run_that_is_killed_fifty_times_ends_in_the_same_bits(tmp_path):
-    seed = random.randrange(2**32)  # noqa: S311  (moments)
-    print(f"seed {seed}")
-    command = [sys.executable, "-c", SERVER.format(tests=str(Path(__file__).parent))]
-    done = subprocess.run(  # noqa: S603  (our own text)
-        [*command, str(tmp_path), str(seed), str(KILLS)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    kills, places = map(int, done.stdout.split()[:2])
-    assert kills == KILLS
-    assert places > 10  # they were spread over the training
-    whole, parts = (checkpoints.read(tmp_path / p / "run.npz") for p in ("whole", "parts"))
-    assert whole.content == parts.content
-    assert whole.arrays.keys() == parts.arrays.keys()
-    for name, array in whole.arrays.items():
-        np.testing.assert_array_equal(array, parts.arrays[name], err_msg=name)
-    for name in ("log.csv", "log.jsonl"):
-        assert (tmp_path / "parts" / name).read_text() == (tmp_path / "whole" / name).read_text()
-    assert {p.name for p in (tmp_path / "parts").iterdir()} == {"run.npz", "log.csv", "log.jsonl"}
+    with pytest.warns(UserWarning, match="journal.jsonl lacks {'step': 2, 'what': 'lr'"):
+        _, _, history = train(control=path, on_step=write)
+    assert history["lr"][2:].tolist() == [0.5] * 10

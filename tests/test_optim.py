@@ -339,6 +339,34 @@ def test_an_optimiser_tells_the_rate_of_its_next_step():
     assert w.item() == 1 - 1.75
 
 
+def test_a_rate_set_later_takes_the_place_of_the_schedule_until_it_is_taken_back():
+    w = nn.Parameter([1.0])
+    optimiser = optim.SGD([w], optim.staircase(1.0, every=1))
+    rates = []
+    for _ in range(4):
+        rates.append(optimiser.lr)
+        w.grad = tg.Tensor([1.0])
+        optimiser.step()
+        if optimiser.steps == 1:
+            optimiser.lr = 0.1
+        if optimiser.steps == 3:
+            optimiser.override = None
+    assert rates == [1.0, 0.1, 0.1, 0.125]
+    assert w.item() == 1.0 - 1.0 - 0.1 - 0.1 - 0.125
+
+
+@pytest.mark.parametrize("lr", [0.0, -1.0, math.nan, math.inf])
+def test_a_rate_that_is_none_is_refused_when_it_is_set(lr):
+    optimiser = optim.Adam([nn.Parameter([1.0])], 0.02)
+    with pytest.raises(ShapeError) as caught:
+        optimiser.lr = lr
+    assert (caught.value.what, caught.value.fix) == (
+        f"Adam: lr={lr}.",
+        "Use a number above 0, finite.",
+    )
+    assert optimiser.lr == 0.02
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import secrets
 import stat
@@ -63,7 +64,7 @@ def remove_leftovers(path: Path) -> None:
     """Remove what processes that are gone left beside a file while they were writing it."""
     target = Path(os.path.realpath(path))
     prefix = _prefix(target)
-    for beside in target.parent.glob(f"{prefix}*"):
+    for beside in target.parent.glob(f"{glob.escape(prefix)}*"):
         pid = beside.name.removeprefix(prefix).split(".")[0]
         if pid.isdigit() and not _alive(int(pid)):
             beside.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_bn import files
-from tinygrad_bn.errors import FileError, TinygradError
+from tinygrad_bn.errors import DTypeError, FileError, TinygradError
 from tinygrad_bn.nn.module import Module
 from tinygrad_bn.optim.optimisers import Optimiser
 
@@ -47,8 +47,8 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, NDArray], content: 
     ``content``: what JSON can hold. Returns when the disk has it. Raises TinygradError where the
     file cannot be written; the old one stays.
     """
-    marked = {"format": FORMAT, "version": VERSION, **content}
-    text = np.frombuffer(json.dumps(marked).encode(), np.uint8)
+    marked = {"format": FORMAT, "version": VERSION, "arrays": sorted(arrays), **content}
+    text = np.frombuffer(_json(marked, path).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, content=text, **arrays)  # type: ignore[arg-type]  # names are ours
     try:
@@ -58,6 +58,16 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, NDArray], content: 
             f"The checkpoint {path} could not be written: {files.reason(error)}. "
             "What stood there before stands there still.",
             "Name a file in a folder with room that you may write to.",
+        ) from error
+
+
+def _json(content: Any, path: str | os.PathLike[str]) -> str:
+    try:
+        return json.dumps(content)
+    except (TypeError, ValueError) as error:
+        raise DTypeError(
+            f"The checkpoint {path}: extra holds what JSON cannot ({error}).",
+            "Use numbers, strings, lists, and dicts with strings as keys.",
         ) from error
 
 
@@ -73,19 +83,43 @@ def read(path: str | os.PathLike[str]) -> Stored:
             f"version {VERSION}.",
             "Go on with the package that wrote it.",
         )
+    if content.get("arrays") != sorted(arrays):
+        raise _damaged(path, "the arrays are not those that were written")
     return Stored(arrays, content)
 
 
 def _arrays(path: Path) -> Arrays:
-    """Return every array of an archive, whose checksums are compared on the way."""
+    """Return every array of an archive, once all checksums were found right."""
+    raw = io.BytesIO(_bytes(path))
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as arrays:
-            return dict(arrays)
+        with zipfile.ZipFile(raw) as archive:
+            changed = archive.testzip()
+        raw.seek(0)
+        with np.load(raw, allow_pickle=False) as arrays:
+            found = {} if changed else dict(arrays)
     except _DAMAGE as error:
+        raise _damaged(path, error) from error
+    if changed:
+        raise _damaged(path, f"the checksum of {changed} is another")
+    return found
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
         raise FileError(
-            f"{path} is cut short, changed, or no checkpoint: {error}.",
-            "Go on from another checkpoint, or remove it to begin anew.",
+            f"{path} cannot be read: {files.reason(error)}.", "Give the path of a checkpoint."
         ) from error
+
+
+def _damaged(path: str | os.PathLike[str], why: object) -> FileError:
+    return FileError(
+        f"{path} is cut short, changed, or no checkpoint: {why}.",
+        "Go on from another checkpoint, or remove it to begin anew.",
+    )
 
 
 def _content(text: NDArray | None) -> dict[str, Any]:
@@ -168,9 +202,11 @@ def save_checkpoint(
     """Write a model's state, and what else a loop of your own goes on from, in one file.
 
     Saved are parameters and buffers, the random generators that modules hold, the optimiser's
-    memories, the generator ``rng`` and ``extra``, which JSON can hold (where you are, say). The
-    file is replaced at once: a process that is killed leaves the old one or the new one. Raises
-    TinygradError where it cannot be written.
+    memories and the rate that was set in place of its schedule, the generator ``rng`` and
+    ``extra``, which JSON can hold (where you are, say). A schedule is a function of the optimiser's
+    steps, and is not saved. The file is replaced at once: a process that is killed leaves the old
+    one or the new one. Raises TinygradError where it cannot be written, DTypeError for an ``extra``
+    that JSON cannot hold.
 
     >>> import tempfile
     >>> from tinygrad_bn.nn.layers import Linear
@@ -207,10 +243,10 @@ def packed(
     """Return arrays and content that hold the states."""
     arrays = named("model", model.state_dict())
     random = {name: random_state(g) for name, g in generators(model).items()}
-    content: dict[str, Any] = {"random": random, "optimizer": None, "rng": None}
+    content: dict[str, Any] = {"random": random, "optimizer": None, "lr": None, "rng": None}
     if optimizer is not None:
         arrays |= named("optimizer", optimizer.state_dict())
-        content["optimizer"] = type(optimizer).__name__
+        content["optimizer"], content["lr"] = type(optimizer).__name__, optimizer.override
     if rng is not None:
         content["rng"] = random_state(rng)
     return arrays, content
@@ -242,6 +278,7 @@ def unpack(
         except TinygradError:
             model.load_state_dict(before)
             raise
+        optimizer.override = content["lr"]
     for name, generator in targets.items():
         set_random_state(generator, states[name])
 

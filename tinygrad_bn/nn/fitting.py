@@ -9,7 +9,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,6 +19,7 @@ import numpy as np
 from tinygrad_bn import files
 from tinygrad_bn.data.splitting import batches
 from tinygrad_bn.errors import DTypeError, FileError, GradientError, ShapeError, TinygradError
+from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.nn.checkpoints import (
     named,
     packed,
@@ -107,6 +108,9 @@ def fit(
     (2.84, 40)
     """
     x, y = arrays_of(data, "fit")
+    measures = default_metrics(metrics, y)
+    callbacks = [on_step] if callable(on_step) else list(on_step)
+    _check_callable(loss=[loss], metrics=measures.values(), on_step=callbacks)
     training = Training(
         model=model,
         x=x,
@@ -118,8 +122,8 @@ def fit(
         rng=np.random.default_rng(rng),
         drop_last=drop_last,
         validation=None if validation is None else arrays_of(validation, "fit, validation"),
-        metrics=default_metrics(metrics, y),
-        callbacks=[on_step] if callable(on_step) else list(on_step),
+        metrics=measures,
+        callbacks=callbacks,
         stop=stop,
         checkpoint=None if checkpoint is None else Path(checkpoint),
         every=None if every is None else _count("every", every, 1),
@@ -163,8 +167,6 @@ class Training:
     """Whether ``stop`` ended it."""
     halted: bool = False
     """Whether a control file ended it, for this time."""
-    lr: float | None = None
-    """The rate that took the place of the schedule while training."""
 
     @property
     def batches_per_epoch(self) -> int:
@@ -180,6 +182,8 @@ class Training:
                 f"batch_size={self.batch_size}.",
                 "Use a smaller batch_size.",
             )
+        if self.stop is not None:
+            self.stop.check(self._names())
         self._start()
         total = self.epochs * self.batches_per_epoch
         try:
@@ -197,6 +201,11 @@ class Training:
         if self.stop is not None:
             self.stop.restore(self.model)
         return self.history
+
+    def _names(self) -> list[str]:
+        """Return the names of the numbers of an epoch."""
+        kinds = ["training"] + ["validation"] * (self.validation is not None)
+        return [f"{kind} {name}" for kind in kinds for name in ("loss", *self.metrics)]
 
     # one epoch, one step -------------------------------------------------------------------------
 
@@ -259,30 +268,36 @@ class Training:
         """Return prediction and loss of a batch."""
         try:
             prediction = self.model(x)
-            return prediction, self.loss(prediction, y)
+            loss = self.loss(prediction, y)
         except ShapeError as error:
             if len(x) == 1 < self.batch_size:
                 error.add_note(
                     "This is the last batch, of one sample: drop_last=True leaves it out."
                 )
             raise
+        if not isinstance(loss, Tensor) or loss.ndim:
+            raise ShapeError(
+                f"fit: the loss is {_described(loss)}.", "Return a scalar tensor, such as a mean."
+            )
+        return prediction, loss
 
     def _tell(self, numbers: dict[str, float]) -> None:
         """Tell the callbacks, which may change the rate."""
-        schedule, before = self.optimizer.schedule, self.optimizer.lr
+        override, before = self.optimizer.override, self.optimizer.lr
         for callback in self.callbacks:
             callback(self.step, numbers)
-        if self.optimizer.schedule is not schedule:
+        if self.optimizer.override != override:
             self._changed("lr", before, self.optimizer.lr, "callback")
 
     def _obey(self, commands: Commands | None) -> None:
         """Do what a control file asks for."""
-        if commands is None:
+        if commands is None or self.control is None:
             return
         before = self.optimizer.lr
-        wanted = before if commands.lr is None else commands.lr
-        wanted *= 1.0 if commands.lr_factor is None else commands.lr_factor
-        if (commands.lr, commands.lr_factor) != (None, None):
+        wanted = commands.rate(before)
+        if wanted is not None and not 0 < wanted < math.inf:
+            self.control.warn(f"the rate would be {wanted}")
+        elif wanted is not None:
             self.optimizer.lr = wanted
             self._changed("lr", before, wanted, "control")
         if commands.stop:
@@ -291,8 +306,6 @@ class Training:
 
     def _changed(self, what: str, before: Any, after: Any, by: str) -> None:
         change = {"step": self.step, "what": what, "from": before, "to": after, "by": by}
-        if what == "lr":
-            self.lr = after
         self.history.changes.append(change)
         if self.control is not None:
             self.control.note(change)
@@ -328,12 +341,11 @@ class Training:
         content |= {name: getattr(self, name) for name in _PROGRESS}
         content["rate"] = [self.optimizer.steps, self._scheduled(self.optimizer.steps)]
         content["stop"] = _monitored(self.stop)
-        content["control"] = self.control.seen if self.control else 0
+        content["control"] = self.control.seen if self.control else []
         write(self.checkpoint, arrays, content)
 
     def _start(self) -> None:
         """Take up the checkpoint, if there is one; logs keep what belongs to it."""
-        self._schedule = self.optimizer.schedule
         self._digests = {"data": _digest(self.x, self.y)} if self.checkpoint else {}
         if self.checkpoint and self.validation:
             self._digests["validation"] = _digest(*self.validation)
@@ -359,8 +371,6 @@ class Training:
         for name in _PROGRESS:
             setattr(self, name, content[name])
         self.history.restore(part("history", stored.arrays), content["history"])
-        if self.lr is not None:
-            self.optimizer.lr = self.lr
         if self.stop is not None:
             vars(self.stop).update(content["stop"]["seen"])
             self.stop.best_state = part("best", stored.arrays)
@@ -370,8 +380,12 @@ class Training:
     def _settings(self) -> dict[str, Any]:
         """Return what has to be the same for a training to go on."""
         plain = (bool, int, float, str)
-        own = {k: v for k, v in vars(self.optimizer).items() if isinstance(v, plain)}
-        own.pop("steps")
+        changing = ("steps", "override")
+        own = {
+            name: value
+            for name, value in vars(self.optimizer).items()
+            if isinstance(value, plain) and name not in changing
+        }
         return {
             "optimizer": type(self.optimizer).__name__,
             **{f"optimizer's {name}": value for name, value in own.items()},
@@ -385,8 +399,8 @@ class Training:
         }
 
     def _scheduled(self, steps: int) -> float:
-        """Return the rate of the schedule that the training began with."""
-        return float(self._schedule(steps))
+        """Return the rate of the schedule, whatever was set in its place."""
+        return float(self.optimizer.schedule(steps))
 
     def _compare(self, path: Path, content: Mapping[str, Any]) -> None:
         """Refuse to go on with another training."""
@@ -405,7 +419,7 @@ class Training:
             )
 
 
-_PROGRESS = ("step", "epoch", "position", "order", "sums", "stopped", "lr")
+_PROGRESS = ("step", "epoch", "position", "order", "sums", "stopped")
 """What says how far a training is, and is kept as it is."""
 
 
@@ -418,6 +432,11 @@ def _monitored(stop: EarlyStop | None) -> dict[str, Any] | None:
 
 def _shown(value: Any) -> str:
     return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else repr(value)
+
+
+def _described(value: Any) -> str:
+    kind = type(value).__name__
+    return f"a {kind} of shape {value.shape}" if isinstance(value, Tensor) else f"a {kind}"
 
 
 def _digest(*arrays: NDArray) -> str:
@@ -452,6 +471,13 @@ def _interrupts() -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _check_callable(**given: Iterable[Any]) -> None:
+    for name, functions in given.items():
+        for function in functions:
+            if not callable(function):
+                raise DTypeError(f"fit: {name} has {function!r}.", "Give something to call.")
 
 
 def _count(name: str, value: Any, least: int) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tinygrad_bn import files
+from tinygrad_bn.errors import FileError
 
 
 class Log(ABC):
@@ -35,14 +36,25 @@ class Log(ABC):
             file.writelines(self._lines(step, numbers))
 
     def rewind(self, step: int) -> None:
-        """Keep the lines up to a step, and drop those of later ones and a torn last line."""
-        self._begun = True
-        kept: list[str] = []
-        if step >= 0 and self.path.exists():
-            text = self.path.read_text(encoding="utf-8")
-            lines = text.removeprefix(self.header).splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and self._step(line) <= step]
+        """Keep the lines up to a step, and drop those of later ones and a torn last line.
+
+        Raises FileError, before anything is changed, for a file that is no such log.
+        """
+        files.remove_leftovers(self.path)
+        kept = self._kept(step) if step >= 0 and self.path.exists() else []
         files.replace(self.path, "".join([self.header, *kept]).encode())
+        self._begun = True
+
+    def _kept(self, step: int) -> list[str]:
+        try:
+            whole, ended, _ = self.path.read_bytes().rpartition(b"\n")
+            text = (whole + ended).decode().removeprefix(self.header)
+            return [line for line in text.splitlines(True) if self._step(line) <= step]
+        except (ValueError, TypeError, KeyError) as error:
+            raise FileError(
+                f"{self.path} is no log of {type(self).__name__}: {error}.",
+                "Log to another path, or remove the file.",
+            ) from error
 
     @abstractmethod
     def _lines(self, step: int, numbers: Mapping[str, float]) -> Iterable[str]:

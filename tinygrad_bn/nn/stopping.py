@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from tinygrad_bn.errors import BoundsError, ShapeError
@@ -50,17 +50,22 @@ class EarlyStop:
         self.epochs = self.best_epoch = 0
         self.best_state: Arrays = {}
 
+    def check(self, names: Iterable[str]) -> None:
+        """Raise BoundsError if what is monitored is not among the names."""
+        names = list(names)
+        if self.monitor not in names:
+            raise BoundsError(
+                f"EarlyStop monitors {self.monitor!r}, which epochs do not have.",
+                f"They have {', '.join(map(repr, names))}; validation=(x, y) adds its numbers.",
+            )
+
     def update(self, numbers: Mapping[str, float], model: Module | None = None) -> bool:
         """Take in the numbers of an epoch; returns whether to stop.
 
         ``model``: its state is kept if this is the best epoch. Raises BoundsError where the
         numbers lack the one that is monitored.
         """
-        if self.monitor not in numbers:
-            raise BoundsError(
-                f"EarlyStop monitors {self.monitor!r}, which epochs do not have.",
-                f"They have {', '.join(map(repr, numbers))}; validation=(x, y) adds its numbers.",
-            )
+        self.check(numbers)
         value = numbers[self.monitor]
         self.epochs += 1
         if value > self.best if self.better == "larger" else value < self.best:

@@ -26,10 +26,10 @@ class Optimiser(ABC):
     """Base of the optimisers: which parameters, at what rate, and what is remembered of each.
 
     A subclass names its memories in ``slots`` and writes its equation in ``update``. ``lr`` is a
-    positive number, or a schedule ``step -> lr`` (steps from 0); a number set later as ``lr`` takes
-    the place of the schedule. Parameters whose gradient is None
-    keep their value and their memory. Memories are kept in the parameter's dtype, those of float16
-    in float32.
+    positive number, or a schedule ``step -> lr`` (steps from 0). A number set later as ``lr`` takes
+    the place of the schedule from the next step on, and stands as ``override``; ``override = None``
+    goes back to the schedule. Parameters whose gradient is None keep their value and their memory.
+    Memories are kept in the parameter's dtype, those of float16 in float32.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
@@ -39,6 +39,7 @@ class Optimiser(ABC):
         if not callable(lr):
             _within(type(self).__name__, "lr", lr, above=0.0)
         self.schedule = as_schedule(lr)
+        self.override: float | None = None
         self.steps = 0
         self.counts = [0] * len(self.parameters)
         self.memory: list[Slots] = [
@@ -49,13 +50,13 @@ class Optimiser(ABC):
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
-        return float(self.schedule(self.steps))
+        return self.override if self.override is not None else float(self.schedule(self.steps))
 
     @lr.setter
     def lr(self, value: float) -> None:
         """Take a positive number as the rate of all steps to come."""
         _within(type(self).__name__, "lr", value, above=0.0)
-        self.schedule = as_schedule(value)
+        self.override = float(value)
 
     @abstractmethod
     def update(self, w: NDArray, g: NDArray, memory: Slots, t: int, lr: float) -> tuple[Any, ...]:
