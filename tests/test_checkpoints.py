@@ -186,6 +186,7 @@ def refused(path, model=None, **options):
 
 OTHERS = [
     ({"batch_size": 8}, "batch_size: 16 in the file, 8 now"),
+    ({"clip": 1.0}, "clip: None in the file, 1.0 now"),
     ({"drop_last": True}, "drop_last: False in the file, True now"),
     ({"lr": 0.1}, "rate at the start: 0.02 in the file, 0.1 now"),
     (

@@ -75,7 +75,7 @@ def same(a, b):
 
 
 def test_it_is_the_loop_that_one_writes_by_hand():
-    model, optimizer, history = train(validation=(X_HELD, Y_HELD))
+    model, optimizer, history = train(validation=(X_HELD, Y_HELD), clip=0.3)
     own = net()
     by_hand, rng, losses = adam(own), np.random.default_rng(7), []
     for _ in range(3):
@@ -83,6 +83,7 @@ def test_it_is_the_loop_that_one_writes_by_hand():
             by_hand.zero_grad()
             loss = tg.cross_entropy(own(x), y)
             loss.backward()
+            optim.clip_grad_norm(own.parameters(), 0.3)
             by_hand.step()
             losses.append(loss.item())
     assert history["loss"].tolist() == losses
@@ -175,6 +176,7 @@ WRONG = [
     ({"batch_size": 0}, ShapeError, "fit: batch_size=0.", "Give an integer from 1."),
     ({"metrics": {"a": 1}}, DTypeError, "fit: metrics has 1.", "Give something to call."),
     ({"on_step": [3]}, DTypeError, "fit: on_step has 3.", "Give something to call."),
+    ({"clip": 0.0}, ShapeError, "fit: clip=0.0.", "Give a positive, finite number, or None."),
     ({"every": 0}, ShapeError, "fit: every=0.", "Give an integer from 1."),
     (
         {"validation": X},

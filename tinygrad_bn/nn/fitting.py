@@ -45,6 +45,7 @@ from tinygrad_bn.nn.logging import Log
 from tinygrad_bn.nn.module import Module
 from tinygrad_bn.nn.progress import Progress
 from tinygrad_bn.nn.stopping import EarlyStop
+from tinygrad_bn.optim.clipping import clip_grad_norm
 from tinygrad_bn.optim.optimisers import Optimiser
 
 OnStep: TypeAlias = Callable[[int, dict[str, float]], Any]
@@ -63,6 +64,7 @@ def fit(
     batch_size: int = 32,
     rng: Randomness = None,
     drop_last: bool = False,
+    clip: float | None = None,
     validation: Data | None = None,
     metrics: Mapping[str, Metric] | None = None,
     on_step: OnStep | Sequence[OnStep] = (),
@@ -77,7 +79,8 @@ def fit(
     ``data``: samples ``(x, y)``, arrays of one length; ``loss(model(x), y)``: a scalar tensor;
     ``optimizer``: made for ``model.parameters()``, its rate a number or a schedule. Each epoch goes
     through all samples in batches of ``batch_size``, in a new order that ``rng`` (a generator, a
-    seed, or None) decides; ``drop_last`` leaves a smaller last batch out. Steps count from 1.
+    seed, or None) decides; ``drop_last`` leaves a smaller last batch out. ``clip``: the largest
+    norm of all gradients together, see ``clip_grad_norm``. Steps count from 1.
 
     ``metrics``: ``{name: f(prediction, y)}`` on arrays, by default the accuracy if y holds labels.
     A step has ``"loss"``, the metrics of its batch and ``"lr"``; an epoch ``"training ..."``, the
@@ -121,6 +124,7 @@ def fit(
         batch_size=_count("batch_size", batch_size, 1),
         rng=np.random.default_rng(rng),
         drop_last=drop_last,
+        clip=_positive("clip", clip),
         validation=None if validation is None else arrays_of(validation, "fit, validation"),
         metrics=measures,
         callbacks=callbacks,
@@ -146,6 +150,7 @@ class Training:
     batch_size: int
     rng: np.random.Generator
     drop_last: bool
+    clip: float | None
     validation: tuple[NDArray, NDArray] | None
     metrics: Mapping[str, Metric]
     callbacks: list[OnStep]
@@ -253,9 +258,11 @@ class Training:
             raise GradientError(
                 f"The loss is {loss.item()} at step {self.step + 1} (lr={lr:g}); the parameters "
                 "are as the step before left them.",
-                "Lower the learning rate, clip the gradients, or look for NaN in the data.",
+                "Lower the learning rate, use clip=1.0, or look for NaN in the data.",
             )
         loss.backward()
+        if self.clip is not None:
+            clip_grad_norm(self.optimizer.parameters, self.clip)
         self.optimizer.step()
         self.step, self.position = self.step + 1, self.position + 1
         measured = {name: float(f(prediction.data, y)) for name, f in self.metrics.items()}
@@ -394,6 +401,7 @@ class Training:
             "metrics": sorted(self.metrics),
             "batch_size": self.batch_size,
             "drop_last": self.drop_last,
+            "clip": self.clip,
             "stop": self.stop.settings() if self.stop else None,
             **self._digests,
         }
@@ -486,6 +494,12 @@ def _count(name: str, value: Any, least: int) -> int:
     if value < least:
         raise ShapeError(f"fit: {name}={value}.", f"Give an integer from {least}.")
     return int(value)
+
+
+def _positive(name: str, value: float | None) -> float | None:
+    if value is not None and not 0 < value < math.inf:
+        raise ShapeError(f"fit: {name}={value}.", "Give a positive, finite number, or None.")
+    return value
 
 
 def _of_the_model(optimizer: Any, model: Any) -> Optimiser:
