@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-import copy
 import functools
 import inspect
 import linecache
 from typing import Any, NamedTuple, TypeAlias
+
+from tinygrad_bn.source import bare_text
 
 _Function: TypeAlias = ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -41,7 +42,7 @@ def rule_text(rule: Any) -> RuleText:
         return RuleText("rule without source text", (), frozenset())
     arguments = [a.arg for a in (*found.args.posonlyargs, *found.args.args)]
     arguments += [f"*{found.args.vararg.arg}"] if found.args.vararg else []
-    written = ast.unparse(found.body) if isinstance(found, ast.Lambda) else _code(found)
+    written = ast.unparse(found.body) if isinstance(found, ast.Lambda) else bare_text(found)
     called = (_explained(*helper) for helper in _helpers(rule, found).items())
     code = "\n\n".join([written, *called])
     return RuleText(code, tuple(arguments[position + 1 :]), frozenset(_names(found)))
@@ -74,19 +75,7 @@ def _explained(name: str, found: _Function) -> str:
     if isinstance(found, ast.Lambda):
         return f"{name} = {ast.unparse(found)}"
     told = ast.get_docstring(found)
-    return f"# {told.splitlines()[0]}\n{_code(found)}" if told else _code(found)
-
-
-def _code(found: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    """Write a function without annotations and docstring."""
-    written = copy.deepcopy(found)
-    for argument in ast.walk(written.args):
-        if isinstance(argument, ast.arg):
-            argument.annotation = None
-    written.returns, written.decorator_list = None, []
-    if ast.get_docstring(written) is not None:
-        written.body = written.body[1:]
-    return ast.unparse(written)
+    return f"# {told.splitlines()[0]}\n{bare_text(found)}" if told else bare_text(found)
 
 
 def _definition(rule: Any) -> _Function | None:
