@@ -29,8 +29,6 @@ _SILENT = ("CACHE", "COPY", "EXTENDED_ARG")
 _CLEARING = sys.version_info < (3, 13)
 """Up to 3.12 a frame keeps the dictionary of its variables, and so every tensor in it."""
 
-_OPTIMISED = inspect.CO_OPTIMIZED
-
 
 def assigned(
     nodes: Iterable[Tensor],
@@ -74,7 +72,7 @@ def bound(frame: FrameType | None) -> dict[Tensor, str]:
         for name, value in reversed(list(variables.items()))
         if isinstance(value, Tensor) and _is_name(name) and name not in parameters
     }
-    if _CLEARING and frame.f_code.co_flags & _OPTIMISED:
+    if _CLEARING and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
         local.clear()  # a copy, which the frame would keep, and with it every graph
     return found
 

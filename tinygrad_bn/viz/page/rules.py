@@ -1,4 +1,4 @@
-"""The derivative rules as text: what a rule's own source says, and which operands it reads."""
+"""The derivative rules as text: what a rule's own source says, and what it calls."""
 
 from __future__ import annotations
 
@@ -12,26 +12,22 @@ from tinygrad_bn.source import bare_text
 
 _Function: TypeAlias = ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef
 
-_BEFORE = 3
-"""What a rule takes before the operands: the namespace, the cotangent, the result."""
-
 
 class RuleText(NamedTuple):
-    """A rule as code, with what it calls; its parameters from ``g`` on; those that it uses.
+    """A rule as code, with what it calls; its parameters from ``g`` on.
 
     Of a lambda the code is what it returns: its parameters are told with their values.
     """
 
     code: str
     names: tuple[str, ...]
-    used: frozenset[str]
 
 
 def rule_text(rule: Any) -> RuleText:
     """Read the source of a rule, lambda or function; without one, say so.
 
     >>> rule_text(print)
-    RuleText(code='rule without source text', names=(), used=frozenset())
+    RuleText(code='rule without source text', names=())
     """
     position = 0
     while isinstance(rule, functools.partial):
@@ -39,13 +35,13 @@ def rule_text(rule: Any) -> RuleText:
     position += inspect.ismethod(rule)
     found = _definition(rule)
     if found is None:
-        return RuleText("rule without source text", (), frozenset())
+        return RuleText("rule without source text", ())
     arguments = [a.arg for a in (*found.args.posonlyargs, *found.args.args)]
     arguments += [f"*{found.args.vararg.arg}"] if found.args.vararg else []
     written = ast.unparse(found.body) if isinstance(found, ast.Lambda) else bare_text(found)
     called = (_explained(*helper) for helper in _helpers(rule, found).items())
     code = "\n\n".join([written, *called])
-    return RuleText(code, tuple(arguments[position + 1 :]), frozenset(_names(found)))
+    return RuleText(code, tuple(arguments[position + 1 :]))
 
 
 def _names(found: _Function) -> set[str]:
