@@ -12,12 +12,12 @@ from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.state import Scope
 from tinygrad_bn.graph.tensor import Tensor, Variable
 from tinygrad_bn.viz.labels import (
-    LETTERS,
     clean,
     constant,
     few,
     gradient_of,
     index_text,
+    letter,
     plain,
     shape_text,
     summary,
@@ -40,7 +40,6 @@ COMMUTING = ("+", "×")
 
 _SILENT = ("keepdims", "shape")
 """Parameters that the shape on the card shows already."""
-
 
 Collapse: TypeAlias = Callable[[Scope], bool]
 
@@ -452,7 +451,7 @@ def _marks(node: Tensor) -> Sequence[str]:
     several = sum(isinstance(x, Tensor) and not _tiny(x) for x in node.inputs) > 1
     if not several or node.op.symbol in COMMUTING or len(set(map(id, node.inputs))) == 1:
         return [""] * len(node.inputs)
-    return [LETTERS[i] if i < len(LETTERS) else str(i) for i in range(len(node.inputs))]
+    return [*map(letter, range(len(node.inputs)))]
 
 
 def _tiny(x: Tensor) -> bool:

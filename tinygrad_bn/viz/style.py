@@ -32,7 +32,6 @@ LEAVES = {
 TINTS = (("#f3f6fa", "#e9eef6", "#dfe7f1"), ("#fdf4f2", "#fae9e6", "#f6ded9"))
 FRAMES = ("#b3c0d1", "#e0b4ae")
 
-
 CHANGES = {
     "added": ("#eaf7ee", "#28804a", "#28804a", INK),
     "removed": ("#faf4f4", "#b5837f", "#9c5c57", "#8a6a68"),

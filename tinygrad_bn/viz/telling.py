@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.viz.hashing import Operand, Recorded, parameters
-from tinygrad_bn.viz.labels import LETTERS, clean, constant, index_text, plain, shape_text
+from tinygrad_bn.viz.labels import clean, constant, index_text, letter, plain, shape_text
 from tinygrad_bn.viz.ordering import Entry
 
 _MANY = 4
@@ -118,7 +118,7 @@ class _Teller:
         scalars = _is_scalar(self.a, i, p) and _is_scalar(self.b, j, q)
         text = self._became(i, j, p, q)
         if lettered and max(_tensors(self.a, i), _tensors(self.b, j)) > 1:
-            return f"{_letter(p, q)}: {text}"
+            return f"{letter(max(x for x in (p, q) if x is not None))}: {text}"
         return text if scalars else f"operand: {text}"
 
     def _became(self, i: int, j: int, p: int | None, q: int | None) -> str:
@@ -150,11 +150,6 @@ def _is_scalar(side: Recorded, node: int, position: int | None) -> bool:
 
 def _tensors(side: Recorded, node: int) -> int:
     return sum(isinstance(x, int) for x in side.operands[node])
-
-
-def _letter(p: int | None, q: int | None) -> str:
-    position = max(-1 if p is None else p, -1 if q is None else q)
-    return LETTERS[position] if position < len(LETTERS) else str(position)
 
 
 def _without(some: Sequence[Operand | None], others: Sequence[Operand | None]) -> list[int]:

@@ -22,7 +22,6 @@ OPENING = 40
 _FOCUSED = 2000
 """Cards that all views of single scopes may have together."""
 
-
 _SCOPES = 120
 """Scopes that have a view of their own, the outermost first."""
 
