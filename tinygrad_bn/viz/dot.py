@@ -11,7 +11,7 @@ from tinygrad_bn.viz.embedding import Drawing
 from tinygrad_bn.viz.labels import counted
 from tinygrad_bn.viz.legend import Entry, legend as explained
 from tinygrad_bn.viz.model import SIGNS, Card, Cluster, Comparison, Diagram, Edge, Line
-from tinygrad_bn.viz.ranks import ranks_of
+from tinygrad_bn.viz.ranks import ALIGNED, ranks_of
 from tinygrad_bn.viz.style import (
     BACKWARD,
     CHANGES,
@@ -24,9 +24,6 @@ from tinygrad_bn.viz.style import (
     TINTS,
     colours,
 )
-
-_ALIGNED = 300
-"""Pairs of a card and its gradient are aligned up to this many cards: it costs time."""
 
 _IN_A_ROW = 4
 
@@ -67,7 +64,7 @@ def lower(diagram: Diagram, *, legend: bool = False) -> Drawing:
     for edge in diagram.edges:
         look = _EDGES[edge.change] if diagram.comparison is not None else {}
         _write_edge(dot, edge, diagram.cards, ranks.get(edge, 1), look)
-    if len(diagram.cards) <= _ALIGNED:
+    if len(diagram.cards) <= ALIGNED:
         for forward, backward in diagram.beside:
             dot.edge(f"n{forward}", f"n{backward}", style="invis", minlen="0", weight="1")
     if diagram.comparison is not None:  # at the end: clusters that follow it would inherit it
