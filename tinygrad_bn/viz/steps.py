@@ -75,9 +75,7 @@ def _sweep(root: Tensor) -> Iterator[Application]:
             raw = rule(arrays, totals[node], node._data, *node.values, **node.params)
             if raw is None:
                 continue
-            value = node.values[i]
-            fits = raw.shape == value.shape and raw.dtype == value.dtype
-            piece = raw if fits else fitted(arrays, node, i, raw)
+            piece = fitted(arrays, node, i, raw)
             seen[operand] += 1
             totals[operand] = totals[operand] + piece if operand in totals else piece
             read = _read(node, i, totals[node])
