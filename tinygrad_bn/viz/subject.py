@@ -85,13 +85,14 @@ def used_values(nodes: Iterable[Tensor]) -> dict[Tensor, npt.NDArray[Any]]:
     }
 
 
-def _has_gradient(results: Sequence[Tensor]) -> bool:
+def has_gradient(results: Sequence[Tensor]) -> bool:
+    """Whether there is one result, of one element, that requires a gradient."""
     return len(results) == 1 and results[0].size == 1 and results[0].requires_grad
 
 
 def _steps(results: list[Tensor]) -> list[Application]:
     """Apply every rule, the last recorded first, and keep what it passed on."""
-    if not _has_gradient(results):
+    if not has_gradient(results):
         raise _no_start(results, "rules")
     return applications(results[0])
 
@@ -104,7 +105,7 @@ def _summed(steps: Sequence[Application]) -> dict[Tensor, Tensor]:
 
 def _gradients(results: list[Tensor], backward: Backward) -> dict[Tensor, Tensor]:
     """Compute the gradient of the one result for all that it was computed from."""
-    if not _has_gradient(results):
+    if not has_gradient(results):
         if backward == "ops":
             raise _no_start(results, backward)
         return {}
