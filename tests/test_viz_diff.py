@@ -626,7 +626,7 @@ def test_two_processes_write_the_same_bytes(tmp_path):
             lambda: soft().diagram(depth=-1),
             ShapeError,
             "diagram with depth=-1.",
-            "Use 0 or more, or None for everything.",
+            "Use a whole number from 0, or None for everything.",
         ),
     ],
 )

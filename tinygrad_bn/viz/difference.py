@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Container
 from typing import Any, NamedTuple
 
-from tinygrad_bn.errors import DTypeError, ShapeError
+from tinygrad_bn.errors import DTypeError
 from tinygrad_bn.graph.namespaces import engine
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.tensor import Tensor
@@ -14,6 +14,7 @@ from tinygrad_bn.viz.hashing import Recorded, roles
 from tinygrad_bn.viz.labels import clean
 from tinygrad_bn.viz.matching import matched
 from tinygrad_bn.viz.model import Comparison, Diagram
+from tinygrad_bn.viz.options import whole
 from tinygrad_bn.viz.ordering import merged
 from tinygrad_bn.viz.reading import Collapse, Reader
 from tinygrad_bn.viz.subject import Subject, subject_of
@@ -75,12 +76,10 @@ class Difference:
 
         Scopes deeper than ``depth``, and those for which ``collapse`` holds, are one card each.
         ``values``: write the values of the new graph on each card, and of the old one on what was
-        removed. Raises ShapeError for a negative depth.
+        removed. Raises DTypeError or ShapeError for a depth that is no whole number from 0.
         """
-        if depth is not None and depth < 0:
-            raise ShapeError(
-                f"diagram with depth={depth}.", "Use 0 or more, or None for everything."
-            )
+        if depth is not None:
+            whole("diagram with depth", depth, least=0, otherwise=", or None for everything")
         counts = Counter(mark.change for mark in self._marks)
         a, b = (Reader(subject, depth, collapse, values=values) for subject in self._subjects)
         return union(a, b, self._marks, Comparison(self._title, counts))
