@@ -1,15 +1,12 @@
 """The difference of two graphs: what is matched, what is told of it, how it is listed and drawn."""
 
 import os
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from test_viz import GOLDEN, HOSTILE, REWRITE, SVG, chain, hostile
+from test_viz import GOLDEN, HOSTILE, REWRITE, SVG, chain, hostile, written_twice
 
 import tinygrad_bn as tg
 from tinygrad_bn import viz
@@ -582,20 +579,10 @@ def test_hostile_names_render_as_text(name, tmp_path):
         assert all(line.isprintable() for line in str(d).split("\n"))
 
 
-def test_two_processes_write_the_same_bytes(tmp_path):
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import test_viz_diff as t\n"
-        "t.viz.render(t.normalisation(), sys.argv[2]); print(t.layer())"
-    )
-    written = []
-    for seed in ("1", "2"):
-        path = tmp_path / f"{seed}.gv"
-        command = [sys.executable, "-c", code, str(Path(__file__).parent), str(path)]
-        done = subprocess.run(  # noqa: S603  (our own code)
-            command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": seed}
-        )
-        written.append((path.read_bytes(), done.stdout))
-    assert written[0] == written[1]
+def test_two_processes_write_the_same_bytes():
+    text = "t.viz.render(t.normalisation(), sys.argv[2]); print(t.layer())"
+    one, other = written_twice("test_viz_diff", text, ".gv")
+    assert one == other
 
 
 # bad input ---------------------------------------------------------------------------------------

@@ -5,9 +5,7 @@ import cProfile
 import functools
 import json
 import linecache
-import os
 import re
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -575,18 +573,10 @@ def test_nothing_of_the_machine_is_in_the_page():
     assert text.count("http://") == text.count("http://www.w3.org/2000/svg")
 
 
-def test_two_processes_write_the_same_page(tmp_path):
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import test_viz_page as t\n"
-        "t.viz.explore(t.blocks(), sys.argv[2])"
-    )
-    written = []
-    for seed in ("1", "2"):
-        path = tmp_path / f"{seed}.html"
-        command = [sys.executable, "-c", code, str(Path(__file__).parent), str(path)]
-        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed})  # noqa: S603  (our own code)
-        written.append(path.read_bytes())
-    assert written[0] == written[1]
+def test_two_processes_write_the_same_page():
+    text = "t.viz.explore(t.blocks(), sys.argv[2])"
+    one, other = test_viz.written_twice("test_viz_page", text, ".html")
+    assert one == other
 
 
 def test_the_script_never_makes_markup_of_text_nor_asks_the_network():
