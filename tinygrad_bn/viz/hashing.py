@@ -30,7 +30,7 @@ class Recorded:
 
     ``own`` says what a node does by itself, its scalars included; ``loose`` the same without
     scalars and parameters; ``keys`` what it computes. ``users`` gives (operand, user);
-    ``anonymous`` leaves are known by their users alone.
+    ``anonymous`` leaves have neither a role nor a name: alone they are not paired.
     """
 
     def __init__(self, subject: Subject, roles: Sequence[str]) -> None:
