@@ -29,6 +29,7 @@ from tinygrad_bn.viz.labels import clean, number, summary
 from tinygrad_bn.viz.legend import legend
 from tinygrad_bn.viz.reading import diagram
 from tinygrad_bn.viz.steps import applications
+from tinygrad_bn.viz.style import colours
 from tinygrad_bn.viz.subject import subject_of
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -403,7 +404,12 @@ def one_and_b(a, b):
     return a + b - b
 
 
-ARROWS = [norm_of_a_trace, dead_path, flat_last, one_sided]
+def penalty(x):
+    slope = tg.grad(lambda z: tg.sum(tg.softmax(z) * z))(x)
+    return tg.sum(slope * slope)
+
+
+ARROWS = [norm_of_a_trace, dead_path, flat_last, one_sided, penalty]
 
 
 @pytest.mark.parametrize("function", ARROWS, ids=lambda f: f.__name__)
@@ -444,6 +450,22 @@ def arrows_are_those_of_the_rules(obj, depth):
         for image, card in images.items():
             several = f"sum of {sums[card]}" if sums[card] > 1 else ""
             assert found.cards[image].note == several
+
+
+def test_what_a_gradient_was_computed_from_has_a_gradient_in_its_turn():
+    x = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="x")
+    loss = penalty(x)
+    noted = drawn(loss, backward="annotate").cards
+    recorded = [card for card in noted if card.level == 1 and card.kind == "op"]
+    assert recorded
+    assert all(card.gradient is not None for card in recorded)
+    found = drawn(loss, backward="rules")
+    images = [found.cards[image] for _, image in found.beside]
+    assert {card.level for card in images} == {1, 2}
+    assert [card.kind for card in images if card.badge == "1"] == ["seed"]
+    meant = [entry.meaning for entry in legend(found)]
+    assert meant.count("gradient") == 1
+    assert colours(images[3]) == colours(images[-1])
 
 
 @settings(max_examples=80, derandomize=True, database=None)

@@ -113,10 +113,10 @@ def _write_clusters(dot: graphviz.Digraph, diagram: Diagram, level: int) -> None
 
 
 def _cluster_style(cluster: Cluster) -> dict[str, str]:
-    side = cluster.level % 2
+    side = int(cluster.backward)
     return {
         "label": f"<{_font(cluster.name, BACKWARD if side else FORWARD, 11)}>",
-        "labeljust": "r" if side else "l",  # where its arrows pass least often
+        "labeljust": "r" if cluster.level % 2 else "l",  # where its arrows pass least often
         "labelloc": "t",
         "style": "rounded,filled",
         "peripheries": "1",
@@ -164,7 +164,7 @@ def _badge(text: str, fill: str, ink: str, rows: int) -> str:
 
 
 def _head(card: Card, ink: str) -> str:
-    colour = BACKWARD if card.kind == "scope" and card.level % 2 else ink
+    colour = BACKWARD if card.kind == "scope" and card.backward else ink
     name = f"<B>{_font(card.name, colour, 11)}</B> " if card.name else ""
     text = name + _font(card.shape, QUIET, 9, "Courier")
     return _cell(f"<S>{text}</S>" if card.change == "removed" else text)
@@ -193,18 +193,19 @@ def _font(text: str, colour: str, size: int, face: str = "Helvetica") -> str:
 def _write_edge(
     dot: graphviz.Digraph, edge: Edge, cards: list[Card], ranks: int, changed: dict[str, str]
 ) -> None:
-    """Write one edge; inside a gradient it is written backwards, so that it points up."""
+    """Write one edge; at an odd level it is written backwards, so that it points up."""
     source, target = f"n{edge.source}", f"n{edge.target}"
     length = {"minlen": str(ranks)} if ranks > 1 else {}
+    colour = BACKWARD if cards[edge.target].backward else FORWARD
     if edge.saved:
         look = {"style": "dashed", "color": SAVED, "penwidth": "0.9", "arrowsize": "0.5"} | changed
         dot.edge(source, target, constraint="false", weight="0", **look)
     elif cards[edge.target].level % 2:
         mark = {"taillabel": edge.mark} if edge.mark else {}
-        dot.edge(target, source, dir="back", **{"color": BACKWARD} | changed, **mark, **length)
+        dot.edge(target, source, dir="back", **{"color": colour} | changed, **mark, **length)
     else:
         mark = {"headlabel": edge.mark} if edge.mark else {}
-        dot.edge(source, target, **{"color": FORWARD} | changed, **mark, **length)
+        dot.edge(source, target, **{"color": colour} | changed, **mark, **length)
 
 
 def _compared(comparison: Comparison) -> str:

@@ -287,7 +287,7 @@ class Reader:
         return line._replace(alarm=line.alarm and node not in self.masked)
 
     def _gradient(self, node: Tensor) -> Line | None:
-        if self.level[node] or self.subject.backward in ("none", "ops"):
+        if self.subject.backward in ("none", "ops"):
             return None
         gradient = self.subject.gradients.get(node)
         return None if gradient is None else summary(gradient.data)
@@ -325,7 +325,7 @@ class Reader:
         """Yield an edge for every operand that comes from another card, and what makes it new.
 
         An operation has an edge for each operand, a collapsed scope for each tensor that enters,
-        and a saved value is drawn once.
+        and a saved value is drawn once, unless gradients pass back along it.
         """
         alone = self.place[node] is node
         marks = _marks(node) if alone else [""] * len(node.inputs)
@@ -333,8 +333,8 @@ class Reader:
         for i, x in enumerate(node.inputs):
             if isinstance(x, Tensor) and x not in self.folded and self._number(x) != target:
                 source, saved = self._number(x), self.level[x] < self.level[node]
-                mark, which = ("", -1) if saved else (marks[i], i if alone else x.index)
-                flows = (node, i) in self.passed
+                flows, mark = (node, i) in self.passed, "" if saved else marks[i]
+                which = -1 if saved and not flows else i if alone else x.index
                 yield (source, target, which), Edge(source, target, i, mark, saved, flows)
 
     def _number(self, node: Tensor) -> int:

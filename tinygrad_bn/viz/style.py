@@ -46,7 +46,7 @@ def colours(card: Card) -> tuple[str, str, str]:
     """Return fill, border and badge of a card."""
     if card.kind in LEAVES:
         return LEAVES[card.kind]
-    if card.level % 2:
+    if card.backward:
         return "#fae9e6" if card.kind == "scope" else "#ffffff", "#d08b83", BACKWARD
     colour = FAMILIES.get(card.family, OTHER)
     return ("#ffffff", colour, colour) if card.kind == "op" else ("#e9eef6", "#7d93b2", FORWARD)
