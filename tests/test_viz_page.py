@@ -456,6 +456,32 @@ def test_the_steps_of_a_graph_read_what_its_recorded_gradient_uses(make):
     assert disagreeing(make()) == []
 
 
+def test_the_rule_of_a_checkpoint_reads_what_its_function_computes_again_from():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    w = x * 2.0
+    again = tg.checkpoint(lambda v: tg.exp(v) * w)
+    step = applications(tg.sum(again(x)))[1]
+    assert [(part.operand, part.reads) for part in step.parts] == [(x, {0, 1}), (w, {0})]
+    scaled = applications(tg.sum(tg.checkpoint(lambda v: v * w)(x)))[1]
+    assert [(part.operand, part.reads) for part in scaled.parts] == [(x, {1}), (w, {0})]
+    linear = applications(tg.sum(tg.checkpoint(lambda v: v * 2.0)(x)))[1]
+    assert [part.reads for part in linear.parts] == [frozenset()]
+    found = test_viz.drawn(tg.sum(again(x)), backward="rules")
+    assert Counter(found.cards[edge.source].name for edge in found.edges if edge.saved) == {
+        "x": 1,
+        "w": 1,
+    }
+
+
+def test_a_checkpoint_is_computed_again_no_more_often_than_twice_for_its_steps():
+    weights = [tg.Tensor([1.0], requires_grad=True) for _ in range(9)]
+    runs = []
+    again = tg.checkpoint(lambda *given: runs.append(1) or tg.sum(tg.concat(given)))
+    loss = again(*weights)
+    assert len(applications(loss)[0].parts) == len(weights)
+    assert len(runs) == 3
+
+
 def test_a_contribution_says_that_it_was_summed_over_what_was_broadcast():
     x = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="x")
     y = tg.Tensor([3.0, 4.0], requires_grad=True, name="y")

@@ -236,7 +236,7 @@ class _Checkpoint:
                     "Sweep before assigning.",
                 )
         own = [
-            _linked(x) if record else leaf(v, requires_grad=x._requires_grad)
+            _linked(v) if record else leaf(v, requires_grad=x._requires_grad)
             for x, v in zip(self._operands, operands[:count], strict=True)
         ]
         return own, flatten(self._call(own, again=True))[0]
