@@ -177,10 +177,15 @@ class _Checkpoint:
             return call(functools.partial(self._function, **keywords), arguments)
 
     def _primitive(self, output: int, value: Any) -> Primitive:
+        @functools.wraps(self._function)
+        def kernel(*_: Any) -> Any:
+            """Give what was computed when the function ran."""
+            return value
+
         return Primitive(
             name="checkpoint",
             family="custom",
-            kernel=lambda *operands: value,
+            kernel=kernel,
             rules=Each(functools.partial(self._rule, output)),
             static={},
         )

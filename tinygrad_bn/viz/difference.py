@@ -10,7 +10,7 @@ from tinygrad_bn.errors import DTypeError
 from tinygrad_bn.graph.namespaces import engine
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.tensor import Tensor
-from tinygrad_bn.viz.hashing import Recorded, roles
+from tinygrad_bn.viz.hashing import Recorded, known, roles
 from tinygrad_bn.viz.labels import clean
 from tinygrad_bn.viz.matching import matched
 from tinygrad_bn.viz.model import Comparison, Diagram
@@ -46,8 +46,9 @@ class Difference:
 
     def __init__(self, old: Subject, new: Subject, title: str) -> None:
         self._subjects, self._title = (old, new), title
+        both = known(old, new)
         a, b = (
-            Recorded(subject, named)
+            Recorded(subject, named, both)
             for subject, named in zip((old, new), roles(old.inputs, new.inputs), strict=True)
         )
         self._marks: list[Mark] = marks(a, b, merged(a, b, matched(a, b)))
@@ -108,9 +109,10 @@ def diff(a: Any, b: Any, *, title: str | None = None) -> Difference:
     ``a``, ``b``: as for ``graph``, tensors, traces, or containers of tensors. Two nodes are the
     same where they compute the same: one operation with the same parameters, shape and dtype on
     the same operands (of + and × in either order), in whatever scope and under whatever name.
-    Inputs of traces are the same by place (by name, where shapes differ), other leaves by name,
-    shape and dtype: their values are data. Constants are compared, scalars and arrays without a
-    name. What is not the same is matched to what plays its part: from what is
+    Inputs of traces are the same by place (by name, where shapes differ), tensors that are in both
+    graphs are themselves there, and other leaves are the same by name, shape and dtype: their
+    values are data. Constants are compared, scalars and arrays without a name; operations of your
+    own by their code. What is not the same is matched to what plays its part: from what is
     the same along the edges, and back from the results, to what does the same by itself, then to
     the same operation with other parameters, then to another operation in the same place.
 

@@ -63,8 +63,12 @@ class _Teller:
         if old.op.name != new.op.name:
             return [f"op {clean(old.op.name)} → {clean(new.op.name)}", *told]
         if self.a.own[i] != self.b.own[j]:
-            told = [*_parameters(old, new), *told]
+            told = [*self._definition(old, new), *_parameters(old, new), *told]
         return told or ([] if self._affected(i) else _facts(old, new))
+
+    def _definition(self, old: Tensor, new: Tensor) -> list[str]:
+        same = self.a.definitions[old.op] == self.b.definitions[new.op]
+        return [] if same else [f"another {clean(new.op.name)}"]
 
     def _affected(self, i: int) -> bool:
         """Whether an operand of a node does not compute what its partner does."""
