@@ -372,6 +372,29 @@ def test_the_legend_explains_what_occurs_and_nothing_else():
     assert "a value is used" not in viz.graph(loss).source
 
 
+def test_a_gradient_starts_where_a_sweep_began_and_not_wherever_a_rule_has_a_one():
+    def doubled(x):
+        return x * 2.0
+
+    with test_footguns.restored():
+        rule = tg.custom_rule(vjp=lambda xp, g, out, x: g * (xp.exp(tg.Tensor([1.0])) + 1.0))
+        found = drawn(tg.trace(tg.grad(lambda z: tg.sum(rule(doubled)(z))), np.ones(2)))
+    kinds = [(card.kind, card.badge) for card in found.cards if card.kind in ("seed", "constant")]
+    assert kinds == [("seed", "1"), ("constant", "const")]
+    assert [card.badge for card in found.cards if "exp" in card.badge] == ["exp"]
+
+
+@pytest.mark.parametrize("value", [2.0, 1e-3])
+def test_every_sweep_of_a_result_of_one_element_has_its_start(value):
+    x = tg.Tensor([value], requires_grad=True, name="x")
+    (x**3).backward(create_graph=True)
+    slope = tg.grad(lambda z: z**3)(x)
+    assert [c.kind for c in drawn(x.grad).cards].count("seed") == 1
+    assert [c.kind for c in drawn(slope).cards].count("seed") == 1
+    twice = drawn(slope * slope, backward="ops")
+    assert [c.level for c in twice.cards if c.kind == "seed"] == [1, 1]
+
+
 # what the arrows of a gradient say ----------------------------------------------------------------
 
 

@@ -96,8 +96,6 @@ class Reader:
         self.collapsed: dict[Scope, bool] = {}
         self.nodes = subject.nodes()
         self.results, self.inputs = set(subject.results), set(subject.inputs)
-        gradients = subject.gradients
-        self.starts = {gradients[r] for r in subject.results if r in gradients}
         self.used = used_values(self.nodes)
         self.passed = {(s.node, p.position) for s in subject.steps for p in s.parts}
         self.paths: dict[Scope | None, Path] = {None: ()}
@@ -138,9 +136,8 @@ class Reader:
         return not (known or node in self.results or node in self.inputs or self._is_seed(node))
 
     def _is_seed(self, node: Tensor) -> bool:
-        """Whether a leaf is what a gradient starts from."""
-        ones = self.level[node] > 0 and node.size == 1 and bool((node.data == 1).all())
-        return node.op is None and (node in self.starts or ones)
+        """Whether a leaf is what a gradient starts from: the first adjoint of a result."""
+        return node.op is None and node.adjoint_of is not None
 
     def _path(self, node: Tensor) -> Path:
         """The scopes around a node; what only serves a scope (weights, masks) is inside it."""
@@ -373,7 +370,7 @@ class Reader:
         pairs: dict[int, int] = {}
         for node in self.place:
             origin = node.adjoint_of
-            if origin in self.place:
+            if node.op is not None and origin in self.place:
                 pairs.setdefault(self._number(origin), self._number(node))
         return list(pairs.items())
 
