@@ -687,9 +687,19 @@ def test_too_many_nodes_name_the_depth_that_would_do():
         viz.graph(flat, depth=0)
     assert caught.value.what == "The graph has 501 nodes at depth=0; at most 400 are drawn."
     assert caught.value.fix == (
+        'Open scopes (with tinygrad_bn.scope("name"):) around larger parts, since depth=0 draws '
+        '501, or list all with the suffix ".txt".'
+    )
+    with pytest.raises(viz.RenderError) as caught:
+        viz.graph(flat)
+    assert caught.value.fix == (
         'Open scopes (with tinygrad_bn.scope("name"):) and pass depth=0, or list all with the '
         'suffix ".txt".'
     )
+    with pytest.raises(viz.RenderError) as caught:
+        viz.graph(tg.softmax(flat[None]), max_nodes=300)
+    assert caught.value.what == "The graph has 507 nodes; at most 300 are drawn."
+    assert "since depth=0 draws 503, or" in caught.value.fix
     assert x.grad is None
 
 
