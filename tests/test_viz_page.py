@@ -768,6 +768,13 @@ def test_what_holds_no_tensor_is_refused():
         viz.page_html([1])
 
 
+def test_a_difference_is_drawn_and_not_explored():
+    with pytest.raises(DTypeError) as caught:
+        viz.page_html(viz.diff(weighed(), test_viz.normalised_loss()))
+    assert caught.value.what == "explore of a difference: a page shows one graph."
+    assert caught.value.fix == "Draw it with render, or explore the graphs one by one."
+
+
 def test_a_trace_of_a_gradient_is_explored_as_it_was_recorded():
     trace = tg.trace(tg.value_and_grad(lambda x: tensors.sum(x * x)), np.ones(3))
     data = data_of(trace)
