@@ -559,6 +559,21 @@ def test_a_variable_names_the_one_tensor_that_it_holds():
     assert found == known
 
 
+PAIR = tg.moments(tg.Tensor([1.0, 2.0], requires_grad=True, name="z"))
+
+
+def test_a_variable_that_holds_several_tensors_names_none_of_them():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    pair = tg.value_and_grad(tg.logsumexp)(x)
+    kept = tg.checkpoint(lambda v: {"doubled": v * 2.0})(x)
+    parts = tg.moments(x)
+    single = tg.logsumexp(x)
+    for result in (pair[0], parts[0], parts[1], PAIR[0]):
+        assert names(result)[-1] == "squeeze axis 0"
+    assert names(single)[-1] == "single"
+    assert names(kept["doubled"])[-1] == "checkpoint"
+
+
 def test_the_variable_of_a_trace_names_no_tensor():
     kept = tg.trace(tg.softmax, np.ones(3))
     assert "kept" not in [c.name for c in diagram(subject_of(kept, "none")).cards]

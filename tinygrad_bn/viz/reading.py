@@ -182,8 +182,9 @@ class Reader:
     def _given(self) -> dict[Tensor, str]:
         """Name every tensor that the user named, by itself or by the variable that holds it."""
         bound = self.subject.variables
-        variables = assigned(self.nodes, self.users, self.path, self.subject.site)
-        wishes = {n: n.name or bound.get(n) or variables.get(n) or "" for n in self.nodes}
+        taken = assigned(self.nodes, self.users, self.path, self.subject.site)
+        alone = {n: name for n, name in taken.items() if (n, name) not in self.subject.packed}
+        wishes = {n: n.name or bound.get(n) or alone.get(n) or "" for n in self.nodes}
         return {n: clean(wish) for n, wish in wishes.items() if wish}
 
     def _titles(self) -> dict[Tensor, str]:

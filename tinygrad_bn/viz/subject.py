@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -15,7 +15,7 @@ from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.sweep import ancestors, seed, sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor, leaf
 from tinygrad_bn.source import Site, user_frame
-from tinygrad_bn.viz.naming import bound
+from tinygrad_bn.viz.naming import bound, packed
 from tinygrad_bn.viz.steps import Application, applications
 
 Backward: TypeAlias = Literal["none", "annotate", "rules", "ops"]
@@ -30,6 +30,7 @@ class Subject:
     ``results`` and ``inputs``: where the graph ends and begins; ``gradients``: cotangents by the
     forward tensor they belong to; ``backward``: how they are shown; ``steps``: for "rules", what
     each rule passed on; ``variables``: the names of the caller's variables that hold tensors;
+    ``packed``: tensors with the names of variables that hold them among others;
     ``site``: the instruction that called ``trace``, whose variable holds no tensor.
     """
 
@@ -39,6 +40,7 @@ class Subject:
     backward: Backward = "annotate"
     steps: Sequence[Application] = ()
     variables: Mapping[Tensor, str] = field(default_factory=dict)
+    packed: Collection[tuple[Tensor, str]] = ()
     site: Site | None = None
 
     def nodes(self) -> list[Tensor]:
@@ -68,7 +70,9 @@ def subject_of(obj: Any, backward: Backward) -> Subject:
     steps = _steps(results) if backward == "rules" else []
     gradients = _summed(steps) if steps else _gradients(results, backward)
     site = obj.site if isinstance(obj, Trace) else None
-    return Subject(results, inputs, gradients, backward, steps, bound(user_frame()), site)
+    frame = user_frame()
+    names, among = bound(frame), packed(frame, ancestors(results))
+    return Subject(results, inputs, gradients, backward, steps, names, among, site)
 
 
 def _tensors(obj: Any) -> list[Tensor]:
