@@ -319,6 +319,7 @@ def draw_contours(problems: dict[str, Problem], out: Path) -> None:
             xlabel=f"weight of {PAIR[0]}, per {unit}", ylabel=f"weight of {PAIR[1]}, per {unit}"
         )
         axes.set_aspect("equal")
+        axes.locator_params(nbins=5)
     lecture.save(figure, out, "contours")
 
 
