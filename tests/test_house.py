@@ -42,7 +42,7 @@ ALLOWED_SIBLINGS = {("errors", "source")}
 """The one pair on a floor: an error says where it was raised."""
 
 OPTIONAL = {"sklearn", "matplotlib", "tqdm", "hypothesis", "mpmath", "graphviz", "graphviz_pure"}
-OPTIONAL |= {"optuna", "pygraphviz", "torch", "jax", "autograd", "mygrad"}
+OPTIONAL |= {"optuna", "threadpoolctl", "pygraphviz", "torch", "jax", "autograd", "mygrad"}
 
 
 def relative(file):
@@ -286,7 +286,7 @@ def test_import_brings_numpy_and_nothing_else():
     packages, modules = done.stdout.splitlines()
     internal = {p for p in packages.split() if p.startswith("_") or p == "__main__"}
     assert set(packages.split()) - internal == {"numpy", "tinygrad_bn"}
-    late = {"data", "nn", "optim", "testing", "viz"}
+    late = {"data", "nn", "optim", "testing", "tune", "viz"}
     assert {m.split(".")[1] for m in modules.split()} & late == set()
 
 
@@ -303,7 +303,8 @@ detach assign item at sum mean var std max min prod argmax argmin any all reshap
 transpose astype clip tolist copy __array__ __dlpack__ __array_namespace__"""
 ROOMS = {
     "nn": """Module Parameter Buffer Sequential Linear Conv2d BatchNorm LayerNorm Dropout
-    Flatten""",
+    Flatten fit evaluate predict accuracy History EarlyStop CSVLog JSONLinesLog Control
+    save_checkpoint load_checkpoint""",
     "nn.Module": "state_dict load_state_dict parameters named_parameters train eval",
     "optim": """SGD RMSprop Adam AdamW exponential cosine inverse_time staircase warmup
     clip_grad_norm""",

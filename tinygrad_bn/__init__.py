@@ -263,7 +263,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __array_api_version__ = "2024.12"
 
-_ROOMS = ("data", "functions", "nn", "optim", "testing", "viz")
+_ROOMS = ("data", "functions", "nn", "optim", "testing", "tune", "viz")
 
 
 def __getattr__(name: str) -> Any:

@@ -53,3 +53,7 @@ class DataNotFoundError(TinygradError, FileNotFoundError):
 
 class FileError(TinygradError, ValueError):
     """A file that does not hold what it should: of another kind, cut short, or changed."""
+
+
+class SearchError(TinygradError, RuntimeError):
+    """A search for hyperparameters that cannot be joined, or cannot go on."""

@@ -26,7 +26,8 @@ class Optimiser(ABC):
     """Base of the optimisers: which parameters, at what rate, and what is remembered of each.
 
     A subclass names its memories in ``slots`` and writes its equation in ``update``. ``lr`` is a
-    positive number, or a schedule ``step -> lr`` (steps from 0). Parameters whose gradient is None
+    positive number, or a schedule ``step -> lr`` (steps from 0); a number set later as ``lr`` takes
+    the place of the schedule. Parameters whose gradient is None
     keep their value and their memory. Memories are kept in the parameter's dtype, those of float16
     in float32.
     """
@@ -49,6 +50,12 @@ class Optimiser(ABC):
     def lr(self) -> float:
         """The learning rate of the next step."""
         return float(self.schedule(self.steps))
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        """Take a positive number as the rate of all steps to come."""
+        _within(type(self).__name__, "lr", value, above=0.0)
+        self.schedule = as_schedule(value)
 
     @abstractmethod
     def update(self, w: NDArray, g: NDArray, memory: Slots, t: int, lr: float) -> tuple[Any, ...]:

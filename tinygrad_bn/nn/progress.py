@@ -1,0 +1,61 @@
+"""The bar that shows how far a training is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Self
+
+from tinygrad_bn.errors import OptionalDependencyError
+
+SHOWN_EVERY = 0.2
+"""Seconds between two looks at the numbers: writing them takes longer than a small step."""
+
+
+class Progress:
+    """A bar of tqdm over all steps with the last numbers; nothing where none is wanted.
+
+    ``wanted``: True, False, or None for a bar if tqdm is installed.
+    """
+
+    def __init__(self, total: int, done: int, *, wanted: bool | None) -> None:
+        self._bar: Any = _bar(total, done, wanted=wanted)
+        self._shown = 0.0
+
+    def step(self, numbers: Mapping[str, float]) -> None:
+        """Go on by one step."""
+        if self._bar is None:
+            return
+        self._bar.update()
+        if time.monotonic() - self._shown > SHOWN_EVERY:
+            self.show(numbers)
+
+    def show(self, numbers: Mapping[str, float]) -> None:
+        """Show numbers behind the bar."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(
+                ", ".join(f"{name} {number:.4g}" for name, number in numbers.items())
+            )
+            self._shown = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _bar(total: int, done: int, *, wanted: bool | None) -> Any:
+    if wanted is False:
+        return None
+    try:
+        import tqdm  # noqa: PLC0415  (optional)
+    except ImportError as error:
+        if wanted is None:
+            return None
+        raise OptionalDependencyError(
+            "A progress bar needs tqdm.",
+            'Install the extra "demos": pip install "tinygrad_bn[demos]".',
+        ) from error
+    return tqdm.tqdm(total=total, initial=done, unit="step", dynamic_ncols=True)
