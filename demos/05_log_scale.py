@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import LogFormatter
 from tqdm import tqdm
 
 import lecture
@@ -128,7 +127,9 @@ def readable(*panels: Any) -> None:
     """Write the numbers of logarithmic axes upwards as decimals."""
     for panel in panels:
         panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        panel.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+        panel.yaxis.set_minor_formatter(
+            lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else ""
+        )
 
 
 # uniform and log-uniform -------------------------------------------------------------------------
@@ -165,6 +166,9 @@ def scale_numbers(found: dict[str, dict[str, list[tune.Result]]], seed: int) -> 
         for scale, some in results.items():
             best = [one.best.value for one in some]
             numbers[f"{kind}, {scale}: median best loss"] = float(np.median(best))
+            numbers[f"{kind}, {scale}: best loss over repeats"] = (
+                f"{min(best):.3f} to {max(best):.3f}"
+            )
             numbers[f"{kind}, {scale}: median best rate"] = float(
                 np.median([one.best.values["lr"] for one in some])
             )
@@ -174,6 +178,12 @@ def scale_numbers(found: dict[str, dict[str, list[tune.Result]]], seed: int) -> 
         )
         numbers[f"{kind}: repeats"] = len(results["uniform"])
     return numbers
+
+
+def best_rate(results: Mapping[str, list[tune.Result]]) -> float:
+    """Return the learning rate of the best trial of all."""
+    best = min((one.best for some in results.values() for one in some), key=lambda row: row.value)
+    return float(best.values["lr"])
 
 
 def draw_scales(
@@ -204,15 +214,16 @@ def draw_scales(
             alpha=0.6,
             label=kind,
         )
+    wanted = (f"{kind} {best_rate(some):.2g}" for kind, some in found.items())
     panels[1].set(
-        title="what a learning rate is worth",
+        title="best rate: " + ", ".join(wanted),
         xlabel="learning rate",
         ylabel="cross-entropy of unseen digits",
         ylim=(0.08, 20),
     )
     panels[1].legend(frameon=False, loc="lower left")
-    readable(panels[1], panels[2])
     draw_best(panels[2], found, budget)
+    readable(panels[1], panels[2])
     lecture.save(figure, out, "decades")
 
 
@@ -282,7 +293,7 @@ def grid_numbers(found: dict[str, list[tune.Result]]) -> dict[str, Any]:
 
 
 def draw_grids(found: dict[str, list[tune.Result]], out: Path) -> None:
-    """Draw nine trials of either kind, with the learning rates that they try; and what they find."""
+    """Draw nine trials of either kind, the learning rates that they try, and what they find."""
     figure, panels = lecture.axes(1, 3, size=(4.4, 3.8))
     for panel, (name, some), colour in zip(panels, found.items(), (GREY, GREEN), strict=False):
         rates = [row.values["lr"] for row in some[0].trials]
@@ -363,7 +374,7 @@ def draw_beta(numbers: Mapping[str, Any], out: Path, seed: int) -> None:
         numbers[k.replace("relative change of the loss", "steps averaged over")] for k in names
     ]
     bars = right.bar(range(2), [numbers[k] for k in names], 0.5, color=[GREY, RED])
-    right.bar_label(bars, fmt="{:.2%}")
+    right.bar_label(bars, fmt="{:.1%}")
     right.set(title=f"what a step of {STEP} does to the loss", ylabel="relative change")
     ends = [k.split(":")[0].removeprefix("beta from ") for k in names]
     right.set_xticks(range(2), [f"{e}\n({s} steps)" for e, s in zip(ends, steps, strict=True)])
@@ -394,7 +405,7 @@ def zoom_numbers(found: dict[str, list[tune.Result]]) -> dict[str, Any]:
     for name, some in found.items():
         best = [one.best.value for one in some]
         numbers[f"{name}: median best loss"] = float(np.median(best))
-        numbers[f"{name}: best loss over seeds"] = f"{min(best):.4f} to {max(best):.4f}"
+        numbers[f"{name}: best loss over seeds"] = f"{min(best):.3f} to {max(best):.3f}"
     pairs = zip(*found.values(), strict=True)
     numbers["seeds in which coarse to fine found better"] = sum(
         zoomed.best.value < flat.best.value for zoomed, flat in pairs
@@ -521,7 +532,7 @@ def animal_numbers(found: Sequence[Animals], size: Size) -> dict[str, Any]:
     numbers: dict[str, Any] = {"models side by side": size.machines}
     for name, values in losses.items():
         numbers[f"{name}: median loss"] = float(np.median(values))
-        numbers[f"{name}: loss over seeds"] = f"{min(values):.4f} to {max(values):.4f}"
+        numbers[f"{name}: loss over seeds"] = f"{min(values):.3f} to {max(values):.3f}"
     for better, worse in (
         ("panda", "left alone"),
         ("panda", "caviar, as many steps"),
@@ -635,17 +646,19 @@ def claims(n: Mapping[str, Any]) -> list[Claim]:
             f"{n['repeats of grid and random']}",
         ),
         Claim(
-            f"Near 1, beta is sensitive: a step of {STEP} changes little at 0.9, and much at 0.999",
+            f"Near 1 beta is sensitive: a step of {STEP} changes little at 0.9, and much at 0.999",
             "the lecture",
             "yes" if high > 10 * low else "partly" if high > low else "no",
-            f"the loss changes by {low:.2%} and by {high:.2%}",
+            f"the loss changes by {low:.1%} and by {high:.1%}",
         ),
         Claim(
             "Going from coarse to fine finds better than spending the same trials at once",
             "the lecture",
             verdict(n["seeds in which coarse to fine found better"], seeds),
-            f"median best loss {n['coarse to fine: median best loss']:.4f} against "
-            f"{n['one round, random: median best loss']:.4f}; better in "
+            f"median best loss {n['coarse to fine: median best loss']:.3f} "
+            f"({n['coarse to fine: best loss over seeds']}) against "
+            f"{n['one round, random: median best loss']:.3f} "
+            f"({n['one round, random: best loss over seeds']}); better in "
             f"{n['seeds in which coarse to fine found better']} of {seeds} seeds",
         ),
         Claim(
@@ -655,16 +668,17 @@ def claims(n: Mapping[str, Any]) -> list[Claim]:
             worst(verdict(alone, seeds), verdict(roe, seeds)),
             f"median loss {n['panda: median loss']:.3f}, left alone "
             f"{n['left alone: median loss']:.3f}, as many steps in short trainings "
-            f"{n['caviar, as many steps: median loss']:.3f}; better in {alone} and {roe} of {seeds} "
-            "seeds",
+            f"{n['caviar, as many steps: median loss']:.3f}; better in {alone} and in {roe} of "
+            f"{seeds} seeds",
         ),
         Claim(
             "With capacity for many models at once, training them side by side (caviar) finds "
             "better than watching one",
             "the lecture",
             verdict(long, seeds),
-            f"median loss {n['caviar, as long: median loss']:.3f} of "
-            f"{n['models side by side']} models against {n['panda: median loss']:.3f}; better in "
+            f"median loss of the best of {n['models side by side']} "
+            f"{n['caviar, as long: median loss']:.3f} ({n['caviar, as long: loss over seeds']}) "
+            f"against {n['panda: median loss']:.3f} ({n['panda: loss over seeds']}); better in "
             f"{long} of {seeds} seeds",
         ),
         Claim(
