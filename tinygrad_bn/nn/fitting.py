@@ -19,7 +19,16 @@ import numpy as np
 from tinygrad_bn import files
 from tinygrad_bn.data.splitting import batches
 from tinygrad_bn.errors import DTypeError, FileError, GradientError, ShapeError, TinygradError
-from tinygrad_bn.nn import checkpoints
+from tinygrad_bn.nn.checkpoints import (
+    named,
+    packed,
+    part,
+    random_state,
+    read,
+    set_random_state,
+    unpack,
+    write,
+)
 from tinygrad_bn.nn.control import Commands, Control
 from tinygrad_bn.nn.evaluating import (
     Loss,
@@ -194,7 +203,7 @@ class Training:
     def _go_through(self, bar: Progress, interrupted: threading.Event) -> None:
         """Do what is left of an epoch; stop where a file or a key asks for it."""
         if not self.position:
-            self.order = checkpoints.random_state(self.rng)
+            self.order = random_state(self.rng)
         for xb, yb in self._batches():
             numbers = self._train(xb, yb)
             self.history.add_step(numbers)
@@ -217,13 +226,13 @@ class Training:
         On the way back from a checkpoint the order is drawn again from where the generator was,
         which then goes on from where it had got.
         """
-        now = checkpoints.random_state(self.rng) if self.position else None
-        checkpoints.set_random_state(self.rng, self.order)
+        now = random_state(self.rng) if self.position else None
+        set_random_state(self.rng, self.order)
         given = batches(
             self.x, self.y, size=self.batch_size, rng=self.rng, drop_last=self.drop_last
         )
         if now is not None:
-            checkpoints.set_random_state(self.rng, now)
+            set_random_state(self.rng, now)
         return itertools.islice(given, self.position, None)
 
     def _train(self, x: NDArray, y: NDArray) -> dict[str, float]:
@@ -311,16 +320,16 @@ class Training:
     def _save(self) -> None:
         if self.checkpoint is None:
             return
-        arrays, content = checkpoints.packed(self.model, self.optimizer, self.rng)
-        arrays |= checkpoints.named("history", self.history.arrays())
+        arrays, content = packed(self.model, self.optimizer, self.rng)
+        arrays |= named("history", self.history.arrays())
         if self.stop is not None:
-            arrays |= checkpoints.named("best", self.stop.best_state)
+            arrays |= named("best", self.stop.best_state)
         content |= {"kind": "fit", "history": self.history.rows(), "settings": self._settings()}
         content |= {name: getattr(self, name) for name in _PROGRESS}
         content["rate"] = [self.optimizer.steps, self._scheduled(self.optimizer.steps)]
         content["stop"] = _monitored(self.stop)
         content["control"] = self.control.seen if self.control else 0
-        checkpoints.write(self.checkpoint, arrays, content)
+        write(self.checkpoint, arrays, content)
 
     def _start(self) -> None:
         """Take up the checkpoint, if there is one; logs keep what belongs to it."""
@@ -339,22 +348,22 @@ class Training:
                 callback.rewind(self.step or -1)
 
     def _resume(self, path: Path) -> None:
-        stored = checkpoints.read(path)
+        stored = read(path)
         content = stored.content
         if content.get("kind") != "fit":
             raise FileError(
                 f"{path} was not written by fit.", "Load it with load_checkpoint, or name another."
             )
         self._compare(path, content)
-        checkpoints.unpack(str(path), stored, self.model, self.optimizer, self.rng)
+        unpack(str(path), stored, self.model, self.optimizer, self.rng)
         for name in _PROGRESS:
             setattr(self, name, content[name])
-        self.history.restore(checkpoints.part("history", stored.arrays), content["history"])
+        self.history.restore(part("history", stored.arrays), content["history"])
         if self.lr is not None:
             self.optimizer.lr = self.lr
         if self.stop is not None:
             vars(self.stop).update(content["stop"]["seen"])
-            self.stop.best_state = checkpoints.part("best", stored.arrays)
+            self.stop.best_state = part("best", stored.arrays)
         if self.control is not None:
             self.control.seen = content["control"]
 
