@@ -546,7 +546,7 @@ def animal_numbers(found: Sequence[Animals], size: Size) -> dict[str, Any]:
 
 def draw_animals(found: Sequence[Animals], out: Path) -> None:
     """Draw the first seed's models, the panda's learning rate, and where all seeds end."""
-    figure, panels = lecture.axes(1, 3, size=(4.6, 3.8))
+    figure, panels = lecture.axes(1, 3, size=(4.3, 3.6))
     first = found[0]
     best = first.hours.best.index
     for row in first.hours.trials:
@@ -576,7 +576,7 @@ def draw_animals(found: Sequence[Animals], out: Path) -> None:
     names = [name.replace(", ", ",\n").replace(" alone", "\nalone") for name in losses]
     panels[2].set_xticks(range(len(losses)), names, fontsize=8)
     panels[2].set(title="where they end, each seed", ylabel="cross-entropy of unseen digits")
-    readable(*panels)
+    readable(panels[0], panels[2])
     lecture.save(figure, out, "panda")
 
 

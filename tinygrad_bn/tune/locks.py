@@ -34,11 +34,15 @@ class FileLock:
         """Take the lock; without ``wait``, say False if another holds it."""
         if not self._depth:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-            while not _locked(handle):
-                if not wait:
-                    os.close(handle)
-                    return False
-                time.sleep(0.002)
+            try:
+                while not (locked := _locked(handle)) and wait:
+                    time.sleep(0.002)
+            except BaseException:
+                os.close(handle)
+                raise
+            if not locked:
+                os.close(handle)
+                return False
             self._handle = handle
         self._depth += 1
         return True
