@@ -56,13 +56,9 @@ def build(layers: int, units: int, seed: int) -> nn.Module:
     return nn.Sequential(*modules, nn.Linear(units, 10, rng=rng))
 
 
-def optimiser(
-    kind: str, model: nn.Module, values: Mapping[str, Any], steps: int
-) -> Any:
+def optimiser(kind: str, model: nn.Module, values: Mapping[str, Any], steps: int) -> Any:
     """Return the optimiser that a trial asks for; its rate decays from epoch to epoch."""
-    rate = tg.optim.inverse_time(
-        values["learning rate"], rate=values["decay"], every=steps
-    )
+    rate = tg.optim.inverse_time(values["learning rate"], rate=values["decay"], every=steps)
     if kind == "SGD":
         return tg.optim.SGD(model.parameters(), rate, momentum=values["beta"])
     return tg.optim.Adam(
@@ -98,9 +94,7 @@ def accuracy(kind: str, trial: tune.Trial, data: lecture.Split, epochs: int) -> 
     return nn.accuracy(nn.predict(model, data.x_test), data.y_test)
 
 
-def shares(
-    study: optuna.Study, names: Sequence[str], evaluator: Any
-) -> dict[str, float]:
+def shares(study: optuna.Study, names: Sequence[str], evaluator: Any) -> dict[str, float]:
     """Return the share that each hyperparameter has, by its name here."""
     found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return {name: float(found[_in_study(name)]) for name in names}
@@ -118,9 +112,7 @@ def bootstrap(
     rng, found, trials = np.random.default_rng(seed), [], study.trials
     for _ in tqdm(range(times), desc="bootstrap", unit="sample", ncols=88):
         sample = optuna.create_study(direction="maximize")
-        sample.add_trials(
-            [trials[i] for i in rng.integers(len(trials), size=len(trials))]
-        )
+        sample.add_trials([trials[i] for i in rng.integers(len(trials), size=len(trials))])
         found.append(shares(sample, names, evaluator))
     return found
 
@@ -135,19 +127,14 @@ def measure(
         target_quantile=0.25, evaluate_on_local=False
     )
     samples = bootstrap(result.study, names, everywhere, times, seed)
-    leads = [
-        max(sample, key=sample.__getitem__) == "learning rate" for sample in samples
-    ]
+    leads = [max(sample, key=sample.__getitem__) == "learning rate" for sample in samples]
     numbers = {f"{kind}: best accuracy": result.best.value}
     numbers[f"{kind}: samples that the learning rate leads"] = float(np.mean(leads))
     for name, share in shares(result.study, names, everywhere).items():
         numbers[f"{kind}: {name}"] = share
     for name, share in shares(result.study, names, best).items():
         numbers[f"{kind}, best quarter: {name}"] = share
-    ranges = {
-        name: tuple(np.quantile([s[name] for s in samples], (0.05, 0.95)))
-        for name in names
-    }
+    ranges = {name: tuple(np.quantile([s[name] for s in samples], (0.05, 0.95))) for name in names}
     for name, (low, high) in ranges.items():
         numbers[f"{kind}: {name}, 5 %"], numbers[f"{kind}: {name}, 95 %"] = (
             float(low),
@@ -159,9 +146,7 @@ def measure(
 def claims(numbers: Mapping[str, Any]) -> list[lecture.Claim]:
     """Hold what the lecture says against the shares."""
     rate = [numbers[f"{kind}: learning rate"] for kind in SPACES]
-    leads = [
-        numbers[f"{kind}: samples that the learning rate leads"] for kind in SPACES
-    ]
+    leads = [numbers[f"{kind}: samples that the learning rate leads"] for kind in SPACES]
     best = [_best(numbers, kind) for kind in SPACES]
     second = {name: numbers[f"SGD: {name}"] for name in SECOND}
     third = {name: numbers[f"SGD: {name}"] for name in THIRD}
