@@ -395,8 +395,20 @@ def draw_curves(histories: dict[str, nn.History], out: Path) -> None:
             values = [row[f"validation {what}"] for row in history.epochs]
             label = f"net, {name}" if name != LINEAR else "softmax regression"
             axes.plot(epochs, values, ".-", color=COLOURS[name], label=label)
-    left.set(title="the constant rate is stopped early,", xlabel="epoch", ylabel="held-out loss")
-    right.set(title="the decayed rate ends highest", xlabel="epoch", ylabel="held-out accuracy")
+    ends = {n: h.epochs[-1]["validation accuracy"] for n, h in histories.items()}
+    stopped = len(histories[CONSTANT].epochs) < len(histories[DECAYED].epochs)
+    left.set(
+        title="constant rate: " + ("stopped early" if stopped else "not stopped early"),
+        xlabel="epoch",
+        ylabel="held-out loss",
+    )
+    right.set(
+        title=f"at the end: decayed {ends[DECAYED]:.1%}, constant {ends[CONSTANT]:.1%}",
+        xlabel="epoch",
+        ylabel="held-out accuracy",
+    )
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     right.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     left.legend(frameon=False)
     lecture.save(figure, out, "curves")
@@ -410,7 +422,7 @@ def draw_confusion(task: Task, counts: np.ndarray, out: Path) -> None:
     figure, axes = lecture.axes(size=(6.4, 5.6))
     axes.imshow(share, cmap="Blues", norm=colors.PowerNorm(0.4, vmin=0, vmax=1))
     for (i, j), value in np.ndenumerate(share):
-        if value >= 0.005:
+        if value >= 0.01:
             shade = "white" if value > 0.3 else "black"
             axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", color=shade)
     axes.set(
@@ -437,7 +449,7 @@ def draw_mistakes(task: Task, p: np.ndarray, out: Path) -> None:
     predicted = p.argmax(axis=1)
     wrong = np.flatnonzero(predicted != task.y_test)
     worst = wrong[np.argsort(-p[wrong, predicted[wrong]], kind="stable")][:12]
-    figure, grid = lecture.axes(2, 6, size=(1.7, 2.1))
+    figure, grid = lecture.axes(2, 6, size=(1.7, 2.3))
     for axes in grid.ravel():
         axes.axis("off")
     for axes, i in zip(grid.ravel(), worst, strict=False):
@@ -468,8 +480,9 @@ def draw_weights(task: Task, model: nn.Sequential, out: Path) -> None:
 
 
 def draw_gradient(task: Task, x: np.ndarray, g: np.ndarray, out: Path) -> None:
-    """Draw N times the gradient by the logits for eight samples of a batch."""
-    rows = np.argsort(-np.abs(g).max(axis=1), kind="stable")[:8]
+    """Draw N times the gradient by the logits for eight samples, from the worst answer down."""
+    ranks = [0, 1, 2, 4, 8, 16, 32, 64]
+    rows = np.argsort(-np.abs(g).max(axis=1), kind="stable")[ranks]
     figure, (left, right) = lecture.axes(
         1, 2, size=(3.6, 4.6), gridspec_kw={"width_ratios": [1, 6]}
     )
@@ -480,7 +493,10 @@ def draw_gradient(task: Task, x: np.ndarray, g: np.ndarray, out: Path) -> None:
         if abs(value) >= 0.05:
             shade = "white" if abs(value) > 0.6 else "black"
             right.text(j, i, f"{value:.1f}", ha="center", va="center", color=shade, fontsize=8)
-    right.set(title="-1 + probability at the truth,\nthe probability elsewhere", yticks=[])
+    right.set(
+        title="y_hat - y: p - 1 at the truth, p elsewhere;\nfrom the worst answer to a good one",
+        yticks=[],
+    )
     right.set_xticks(range(10), task.classes, rotation=45, ha="right")
     figure.colorbar(shown, ax=right, label="N times the gradient by the logits")
     lecture.save(figure, out, "gradient")
