@@ -69,12 +69,12 @@ class Plan:
 
 FULL = Plan(
     settings=(
-        Setting("small weights", "small", tg.sigmoid, steps=1600, seeds=5),
-        Setting("Glorot's weights", "glorot", tg.sigmoid, steps=1200, seeds=3),
+        Setting("small weights", "small", tg.sigmoid, steps=2000, seeds=5),
+        Setting("Glorot's weights", "glorot", tg.sigmoid, steps=2000, seeds=3),
         Setting("ReLU, He's weights", "he", tg.relu, steps=600, seeds=3),
     ),
     rates=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
-    trial=250,
+    trial=225,
     every=25,
 )
 FAST = Plan(
@@ -145,6 +145,11 @@ class Run:
         """Return the first step with that accuracy; infinity if there is none."""
         hits = (s for s, a in zip(self.steps, self.accuracy, strict=True) if a >= goal)
         return next(hits, np.inf)
+
+    def first(self, share: float) -> Run:
+        """Return the same training as if it had ended after that share of its steps."""
+        looks = 1 + int(share * (len(self.steps) - 1))
+        return Run(self.steps[:looks], self.accuracy[:looks], self.percentiles[:looks])
 
 
 def endless(x: np.ndarray, y: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, ...]]:
@@ -235,10 +240,14 @@ def compare(
 # numbers -----------------------------------------------------------------------------------------
 
 
-def speedup(pair: Pair) -> float:
-    """Steps to the plain net's best accuracy, without over with; 0 if batch norm misses it."""
-    goal = max(pair["without"].accuracy)
-    return pair["without"].reaches(goal) / pair["with"].reaches(goal)
+def speedup(pair: Pair, share: float = 1.0) -> float:
+    """Steps to the plain net's best accuracy, without over with; 0 if batch norm misses it.
+
+    ``share``: as if both trainings had ended after that share of their steps.
+    """
+    with_, without = (pair[side].first(share) for side in SIDES)
+    goal = max(without.accuracy)
+    return without.reaches(goal) / with_.reaches(goal)
 
 
 def wandering(run: Run, *, after: float = 0.0) -> float:
@@ -267,6 +276,9 @@ def measure(
         f"{name}: times fewer steps, median": float(np.median(ratios)),
         f"{name}: times fewer steps, least": min(ratios),
         f"{name}: times fewer steps, most": max(ratios),
+        f"{name}: times fewer steps, median by half-time": float(
+            np.median([speedup(pair, 0.5) for pair in pairs])
+        ),
     }
     for side in SIDES:
         ends = [pair[side].end for pair in pairs]
@@ -301,17 +313,19 @@ def claims(numbers: dict[str, float]) -> list[lecture.Claim]:
 
 
 def _faster(numbers: dict[str, float], name: str, words: str, source: str) -> lecture.Claim:
-    middle, least, most = (
-        numbers[f"{name}: times fewer steps, {which}"] for which in ("median", "least", "most")
+    middle, least, most, half = (
+        numbers[f"{name}: times fewer steps, {which}"]
+        for which in ("median", "least", "most", "median by half-time")
     )
     return lecture.Claim(
         f"A net of three hidden layers reaches the plain net's best accuracy in fewer steps with "
         f"batch norm, {words}.",
         source,
         _verdict(always=least > 1, mostly=middle > 1),
-        f"{middle:.1f} times fewer steps ({least:.1f} to {most:.1f} over seeds), each at its best "
-        f"rate; accuracy at the end {numbers[f'{name}: accuracy with']:.1%} with, "
-        f"{numbers[f'{name}: accuracy without']:.1%} without",
+        f"{middle:.1f} times fewer steps ({least:.1f} to {most:.1f} over seeds; had both been "
+        f"trained half as long, {half:.1f}), each at its best rate; accuracy at the end "
+        f"{numbers[f'{name}: accuracy with']:.1%} with, {numbers[f'{name}: accuracy without']:.1%} "
+        "without",
     )
 
 
@@ -369,7 +383,7 @@ def draw_accuracy(
     runs: dict[str, list[Pair]], numbers: dict[str, float], data: str, out: Path
 ) -> None:
     """Draw test accuracy over steps, median and range over seeds."""
-    figure, grid = lecture.axes(1, len(runs), size=(3.7, 3.5), sharey=True)
+    figure, grid = lecture.axes(1, len(runs), size=(3.5, 3.2), sharey=True)
     for axes, (name, pairs) in zip(grid, runs.items(), strict=True):
         for side, colour in COLOURS.items():
             curves = np.array([pair[side].accuracy for pair in pairs])
@@ -408,7 +422,7 @@ def draw_rates(
     plan: Plan, tried: dict[str, dict[str, list[float]]], numbers: dict[str, float], out: Path
 ) -> None:
     """Draw accuracy against the learning rate, with the best and the highest that survives."""
-    figure, grid = lecture.axes(1, len(tried), size=(3.7, 3.5), sharey=True)
+    figure, grid = lecture.axes(1, len(tried), size=(3.5, 3.2), sharey=True)
     for axes, (name, sides) in zip(grid, tried.items(), strict=True):
         top = []
         for side, colour in COLOURS.items():

@@ -86,7 +86,7 @@ def test_both_sides_start_from_the_same_weights_of_the_stated_size(demo):
 
 
 def pair(demo, plain, normed):
-    steps = [0, 10, 20, 30]
+    steps = [10 * i for i in range(len(plain))]
     return {
         "without": demo.Run(steps, plain, []),
         "with": demo.Run(steps, normed, []),
@@ -97,6 +97,12 @@ def test_the_ratio_is_that_of_the_steps_to_the_best_of_the_plain_net(demo):
     assert demo.speedup(pair(demo, [0.1, 0.2, 0.3, 0.5], [0.1, 0.5, 0.4, 0.4])) == 3.0
     assert demo.speedup(pair(demo, [0.1, 0.5, 0.3, 0.4], [0.1, 0.2, 0.3, 0.6])) == 1 / 3
     assert demo.speedup(pair(demo, [0.1, 0.5, 0.3, 0.4], [0.1, 0.2, 0.3, 0.4])) == 0.0
+
+
+def test_the_ratio_by_half_time_knows_nothing_of_the_rest(demo):
+    both = pair(demo, [0.1, 0.2, 0.3, 0.2, 0.9], [0.1, 0.3, 0.3, 0.3, 0.3])
+    assert demo.speedup(both) == 0.0
+    assert demo.speedup(both, 0.5) == 2.0
 
 
 def test_wandering_is_counted_in_widths_and_knows_no_scale(demo):
