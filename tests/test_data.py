@@ -104,6 +104,72 @@ def test_a_constant_column_becomes_exactly_zero(dtype):
     np.testing.assert_array_equal(scale.inverse_transform(z)[:, 0], x[:, 0])
 
 
+def test_standardizer_takes_each_element_of_a_sample_for_a_feature():
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 3, 5), dtype=np.uint8)
+    scale = data.Standardizer().fit(pictures)
+    assert scale.mean.shape == scale.std.shape == (3, 5)
+    flat = data.Standardizer().fit_transform(pictures.reshape(40, 15))
+    np.testing.assert_array_equal(scale.transform(pictures).reshape(40, 15), flat)
+    with pytest.raises(ShapeError) as caught:
+        scale.transform(pictures.reshape(40, 15))
+    assert caught.value.what == (
+        "Standardizer.transform of shape (40, 15), fitted on samples of (3, 5)."
+    )
+    assert caught.value.fix == "Pass (N, 3, 5)."
+
+
+@pytest.mark.parametrize("fitted", [np.float32, np.float64, np.uint8])
+@pytest.mark.parametrize("given", [np.float32, np.float64])
+def test_what_is_standardised_keeps_its_dtype(fitted, given):
+    x = np.arange(12).reshape(4, 3)
+    scale = data.Standardizer().fit(x.astype(fitted))
+    z = scale.transform(x.astype(given))
+    assert z.dtype == scale.inverse_transform(z).dtype == given
+
+
+def test_statistics_are_saved_and_loaded(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(2, 3, (20, 4)).astype(np.float32)
+    scale = data.Standardizer().fit(x)
+    np.savez(tmp_path / "scale.npz", **scale.state_dict())
+    again = data.Standardizer()
+    with np.load(tmp_path / "scale.npz") as file:
+        again.load_state_dict(file)
+    np.testing.assert_array_equal(again.transform(x), scale.transform(x))
+    scale.state_dict()["mean"][:] = 0  # a copy
+    np.testing.assert_array_equal(again.transform(x), scale.transform(x))
+    with pytest.raises(TinygradError, match="used before it was fitted"):
+        data.Standardizer().state_dict()
+
+
+@pytest.mark.parametrize(
+    ("state", "what"),
+    [
+        ({"mean": [0.0]}, "of the names ['mean']."),
+        ({"mean": [0.0], "std": [1.0, 2.0]}, "mean of float64 (1,) and std of float64 (2,)"),
+        ({"mean": [0.0], "std": [-1.0]}, "are no statistics."),
+        ({"mean": [np.nan], "std": [1.0]}, "are no statistics."),
+        ({"mean": [0], "std": [1.0]}, "mean of int64 (1,)"),
+        ({"mean": 0.0, "std": 1.0}, "mean of float64 ()"),
+    ],
+)
+def test_what_are_no_statistics_is_refused_and_changes_nothing(state, what):
+    scale = data.Standardizer().fit([[1.0], [3.0]])
+    with pytest.raises(ShapeError) as caught:
+        scale.load_state_dict(state)
+    assert caught.value.what.startswith("Standardizer.load_state_dict")
+    assert what in caught.value.what
+    assert scale.state_dict() == {"mean": [2.0], "std": [1.0]}
+
+
+def test_a_split_of_images_is_balanced():
+    """As many of each class, where the counts allow it: 10 classes of 100, 200 for the test."""
+    labels = np.repeat(np.arange(10), 100)
+    train, test = data.train_test_split(labels, test_size=200, rng=0, stratify=labels)
+    assert np.bincount(test).tolist() == [20] * 10
+    assert np.bincount(train).tolist() == [80] * 10
+
+
 def test_standardizer_refuses_what_does_not_fit():
     scale = data.Standardizer()
     for use in (scale.transform, scale.inverse_transform):
@@ -113,7 +179,9 @@ def test_standardizer_refuses_what_does_not_fit():
         scale.fit([[1.0, np.nan], [2.0, 3.0]])
     assert repr(scale) == "Standardizer(not fitted)"
     scale.fit(np.arange(6).reshape(3, 2))
-    with pytest.raises(ShapeError, match=r"transform of shape \(2, 3\), fitted on 2 features"):
+    with pytest.raises(
+        ShapeError, match=r"transform of shape \(2, 3\), fitted on samples of \(2,\)"
+    ):
         scale.transform(np.ones((2, 3)))
     for bad in (np.ones(3), np.ones((0, 3)), np.array([["a"]])):
         with pytest.raises(ShapeError, match=r"Standardizer\.fit of"):

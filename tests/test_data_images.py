@@ -103,6 +103,19 @@ def test_a_path_is_the_only_place(empty):
     assert caught.value.fix == "Name the folder that holds them, as they are or as .gz."
 
 
+def test_a_path_may_be_the_root_of_torchvision(empty):
+    put(empty / "root/FashionMNIST/raw")
+    assert same(data.load_fashion_mnist(empty / "root"))
+
+
+def test_arrays_of_keras_of_another_type_are_refused(empty):
+    path = empty / "wide.npz"
+    np.savez(path, **SMALL | {"y_test": SMALL["y_test"].astype(np.int64) + 256})
+    with pytest.raises(FileError) as caught:
+        data.load_fashion_mnist(path)
+    assert caught.value.what == f"{path}: y_test holds int64, not unsigned bytes."
+
+
 def test_the_setting_goes_before_the_usual_places(empty, monkeypatch):
     put(empty / "work/data/FashionMNIST/raw", arrays=SMALL | {"y_test": SMALL["y_test"][::-1]})
     put(empty / "own")
@@ -180,6 +193,15 @@ def test_other_bytes_of_the_right_form_are_refused(empty):
         data.load_fashion_mnist(empty / "here")
     assert "train-images-idx3-ubyte is not that of Fashion-MNIST (SHA-256 " in caught.value.what
     assert images.FASHION_MNIST.digests["x_train"] in caught.value.what
+    assert caught.value.fix == (
+        "If it should be, get it again; a folder of another set is not for this function."
+    )
+
+
+@pytest.mark.parametrize("which", [images.MNIST, images.FASHION_MNIST], ids=lambda s: s.name)
+def test_mirrors_are_reached_over_a_connection_that_nobody_can_change(which):
+    assert len(which.mirrors) >= 2
+    assert all(mirror.startswith("https://") and mirror.endswith("/") for mirror in which.mirrors)
 
 
 # the network --------------------------------------------------------------------------------------
@@ -195,6 +217,10 @@ def mirror(empty, monkeypatch):
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args):
             super().__init__(*args, directory=str(empty / "served"))
+
+        def send_header(self, name, value):
+            more = name == "Content-Length" and "/cut/" in self.path
+            super().send_header(name, "1000000" if more else value)
 
         def log_message(self, *args):
             pass
@@ -228,6 +254,18 @@ def test_a_download_is_kept_and_checked(mirror, empty):
 def test_nothing_is_downloaded_unless_asked_for(mirror):
     with pytest.raises(DataNotFoundError):
         data.load_fashion_mnist()
+
+
+def test_a_connection_that_breaks_off_is_one_more_mirror_that_failed(mirror, empty, monkeypatch):
+    put(empty / "served/cut", packed=True)
+    broken = replace(images.FASHION_MNIST, mirrors=(f"{mirror}cut/", f"{mirror}good/"))
+    monkeypatch.setattr(images, "FASHION_MNIST", broken)
+    assert same(data.load_fashion_mnist(download=True))
+    monkeypatch.setattr(images, "FASHION_MNIST", replace(broken, mirrors=broken.mirrors[:1]))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(empty / "other"))
+    with pytest.raises(DataNotFoundError, match=r"cut/train-images\S*: IncompleteRead"):
+        data.load_fashion_mnist(download=True)
+    assert not (empty / "other").exists()
 
 
 def test_wrong_bytes_are_not_kept(mirror, empty):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from zipfile import BadZipFile
@@ -77,8 +77,8 @@ FASHION_MNIST = _Set(
         "y_test": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     },
     mirrors=(
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     ),
     package="dataset-fashion-mnist",
 )
@@ -90,7 +90,8 @@ def load_fashion_mnist(path: str | Path | None = None, *, download: bool = False
     ``x``: (N, 28, 28), uint8 from 0 to 255; ``labels``: int64 from 0 to 9. Both training and test
     set are a ``Dataset``. The four IDX files (or their ``.gz``) are looked for in
 
-    - ``path``, a folder or an ``.npz`` file of Keras, and then nowhere else;
+    - ``path``, a folder (or torchvision's root, with ``FashionMNIST/raw`` in it) or an ``.npz``
+      file of Keras, and then nowhere else;
     - ``$TINYGRAD_BN_DATA``, and in it torchvision's ``FashionMNIST/raw``;
     - torchvision's ``FashionMNIST/raw`` in ``data``, ``~/data`` and ``~/.torch/datasets``;
     - Keras' ``~/.keras/datasets`` (``$KERAS_HOME/datasets``);
@@ -99,7 +100,8 @@ def load_fashion_mnist(path: str | Path | None = None, *, download: bool = False
 
     Wherever they come from, SHA-256 of their decompressed bytes is compared. Raises
     DataNotFoundError, which names these places and ways, and FileError for a file that is cut
-    short or holds something else. Source: Xiao, Rasul & Vollgraf (2017).
+    short or holds something else: another set of the same form too (Kuzushiji-MNIST, say), since
+    results on it would pass for results on this one. Source: Xiao, Rasul & Vollgraf (2017).
 
     >>> (x, labels), (x_test, labels_test) = load_fashion_mnist()  # doctest: +SKIP
     >>> x.shape, x_test.shape  # doctest: +SKIP
@@ -119,7 +121,7 @@ def load_mnist(path: str | Path | None = None, *, download: bool = False) -> Spl
 
 
 def _load(which: _Set, path: str | Path | None, *, download: bool) -> Splits:
-    places = [Path(path).expanduser()] if path is not None else list(_places(which))
+    places = list(_places(which)) if path is None else list(_given(which, Path(path).expanduser()))
     for place in places:
         if read := _reader(place):
             return _splits(_checked(which, place, read()))
@@ -129,6 +131,11 @@ def _load(which: _Set, path: str | Path | None, *, download: bool) -> Splits:
 
 
 # where -------------------------------------------------------------------------------------------
+
+
+def _given(which: _Set, path: Path) -> Iterator[Path]:
+    """Give the places that a path can mean."""
+    yield from (path, path / which.folder / "raw")
 
 
 def _places(which: _Set) -> Iterator[Path]:
@@ -170,11 +177,15 @@ def _reader(place: Path) -> Callable[[], Arrays] | None:
 def _read_keras(path: Path) -> Arrays:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return {part: np.asarray(file[part]) for part in PARTS}
+            arrays = {part: np.asarray(file[part]) for part in PARTS}
     except (BadZipFile, KeyError, ValueError, EOFError, zlib.error) as error:
         raise FileError(
             f"{path} does not hold the arrays {', '.join(PARTS)}: {error}.", AGAIN
         ) from error
+    for part, array in arrays.items():
+        if array.dtype != np.uint8:
+            raise FileError(f"{path}: {part} holds {array.dtype}, not unsigned bytes.", AGAIN)
+    return arrays
 
 
 # whether it is whole ------------------------------------------------------------------------------
@@ -192,7 +203,7 @@ def _compare(which: _Set, part: str, content: bytes, source: str) -> None:
         raise FileError(
             f"{source}: {PARTS[part]} is not that of {which.name} (SHA-256 {digest}, not "
             f"{which.digests[part]}).",
-            AGAIN,
+            "If it should be, get it again; a folder of another set is not for this function.",
         )
 
 
@@ -206,7 +217,9 @@ def _splits(arrays: Arrays) -> Splits:
 def _nowhere(which: _Set, places: list[Path], *, given: bool) -> DataNotFoundError:
     looked = ", ".join(str(place) for place in places)
     if given:
-        what = f"{which.name} is not in {looked}: the files {', '.join(PARTS.values())} are needed."
+        what = (
+            f"{which.name} is not in {places[0]}: the files {', '.join(PARTS.values())} are needed."
+        )
         return DataNotFoundError(what, "Name the folder that holds them, as they are or as .gz.")
     package = f"apt-get install {which.package} (Debian, Ubuntu); " if which.package else ""
     loader = "load_" + which.keras.replace("-", "_")
@@ -242,7 +255,7 @@ def _download(which: _Set, part: str, name: str) -> bytes:
             with urllib.request.urlopen(mirror + name, timeout=30) as answer:  # noqa: S310  (ours)
                 content = zlib.decompress(answer.read(), wbits=31)
             _compare(which, part, content, mirror + name)
-        except (OSError, urllib.error.URLError, zlib.error, FileError) as error:
+        except (OSError, HTTPException, zlib.error, FileError) as error:
             failures.append(f"{mirror}{name}: {error}".split("\n")[0])
         else:
             return content
