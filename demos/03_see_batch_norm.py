@@ -132,10 +132,10 @@ def measure(normed: dict[str, tg.Tensor], softened: dict[str, tg.Tensor]) -> dic
     """Compute what the pictures are about, from the same recorded graphs."""
     normed["loss"].backward()
     softened["loss"].backward()
-    g, x_grad = normed["loss"], normed["x"].grad.data
+    x_grad = normed["x"].grad.data
     rest = softened["z"].grad - (softened["y_hat"].detach() - softened["y"])
     return {
-        "ways back from the loss to x": ways_back(g, normed["x"]),
+        "ways back from the loss to x": ways_back(normed["loss"], normed["x"]),
         "largest gradient of x": float(np.abs(x_grad).max()),
         "sum over the batch of the gradient of x": float(np.abs(x_grad.sum(axis=0)).max()),
         "ways back from the loss to z": ways_back(softened["loss"], softened["z"]),

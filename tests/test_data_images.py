@@ -6,13 +6,14 @@ import http.server
 import multiprocessing
 import os
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tinygrad_bn import data
+from tinygrad_bn import data, files
 from tinygrad_bn.data import idx, images
 from tinygrad_bn.errors import DataNotFoundError, FileError
 
@@ -147,13 +148,14 @@ def test_a_set_that_is_nowhere_says_where_it_was_looked_for_and_how_to_get_it(em
     monkeypatch.setenv("TINYGRAD_BN_DATA", str(empty / "own"))
     with pytest.raises(FileNotFoundError) as caught:
         data.load_fashion_mnist()
-    message = str(caught.value)
-    for place in images._places(with_package):
-        assert str(place) in message
-    assert "apt-get install dataset-none (Debian, Ubuntu)" in message
-    assert "tg.data.load_fashion_mnist(download=True)" in message
-    assert "TINYGRAD_BN_DATA" in message
-    assert "torchvision's FashionMNIST/raw" in message
+    looked = ", ".join(str(place) for place in images._places(with_package))
+    assert caught.value.what == f"Fashion-MNIST was not found. Looked in: {looked}."
+    assert caught.value.fix == (
+        "apt-get install dataset-none (Debian, Ubuntu); tg.data.load_fashion_mnist(download=True); "
+        "or set TINYGRAD_BN_DATA to a folder that holds the files train-images-idx3-ubyte, "
+        "train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte (or their .gz), "
+        "torchvision's FashionMNIST/raw or Keras' fashion-mnist.npz."
+    )
 
 
 def test_a_file_cut_short_is_named(empty):
@@ -289,6 +291,33 @@ def test_a_write_that_fails_leaves_nothing(mirror, empty, monkeypatch):
 
 def download():
     same(data.load_fashion_mnist(download=True))
+
+
+def test_a_download_that_is_killed_leaves_no_half_file(mirror, empty, monkeypatch):
+    """It is killed while the third file waits for the disk, and goes on where it was."""
+    arrived = multiprocessing.get_context("fork").Event()
+    cache, third = empty / "home/.cache/tinygrad_bn/fashion-mnist", "t10k-images-idx3-ubyte"
+    sync = files._sync
+
+    def wait(path):
+        if path.name.startswith(f".{third}"):
+            arrived.set()
+            time.sleep(60)
+        sync(path)
+
+    monkeypatch.setattr(files, "_sync", wait)
+    process = multiprocessing.get_context("fork").Process(target=download)
+    process.start()
+    assert arrived.wait(30)
+    process.kill()
+    process.join()
+    assert not (cache / third).exists()
+    whole = [name for name in images.PARTS.values() if (cache / name).exists()]
+    assert whole == list(images.PARTS.values())[:2]
+    monkeypatch.setattr(files, "_sync", sync)
+    (empty / "served/good/train-images-idx3-ubyte.gz").unlink()  # it is there already
+    assert same(data.load_fashion_mnist(download=True))
+    assert sorted(p.name for p in cache.iterdir()) == sorted(images.PARTS.values())
 
 
 def test_two_processes_may_download_at_once(mirror):

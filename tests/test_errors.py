@@ -427,6 +427,9 @@ def test_every_error_is_of_our_hierarchy_and_of_pythons():
         errors.GradientError: RuntimeError,
         errors.TraceError: RuntimeError,
         errors.OptionalDependencyError: ImportError,
+        errors.DataNotFoundError: FileNotFoundError,
+        errors.FileError: ValueError,
+        errors.SearchError: RuntimeError,
     }
     for ours, theirs in pairs.items():
         assert issubclass(ours, errors.TinygradError)

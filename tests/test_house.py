@@ -310,6 +310,8 @@ ROOMS = {
     clip_grad_norm""",
     "data": """Standardizer train_test_split batches load_digits load_fashion_mnist
     load_mnist moons blobs spirals""",
+    "tune": """Space uniform log_uniform one_minus_log_uniform integer categorical random_search
+    grid_search coarse_to_fine Trial Pruned Result Row""",
     "viz": "graph render diff Difference",
     "testing": """check_gradients check_rule check_row given_gradients Report Verdict
     WrongGradientError strategies laws mutants adapters rows""",

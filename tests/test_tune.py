@@ -803,7 +803,6 @@ def test_ctrl_c_leaves_a_journal_with_which_the_search_goes_on(tmp_path):
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in error
-    assert "in trial " in error
     with started(tmp_path) as process:
         table, _ = process.communicate(timeout=60)
     assert table.strip("\n") == expected_table()

@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import tempfile
 import weakref
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -28,6 +29,7 @@ from tinygrad_bn.viz.labels import clean, number, summary
 from tinygrad_bn.viz.legend import legend
 from tinygrad_bn.viz.reading import diagram
 from tinygrad_bn.viz.steps import applications
+from tinygrad_bn.viz.style import colours
 from tinygrad_bn.viz.subject import subject_of
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -104,18 +106,30 @@ def test_the_dot_text_is_the_golden_one(name, obj, options):
     assert source == golden.read_text(encoding="utf-8"), f"set {REWRITE}=1 to rewrite, then look"
 
 
-def test_two_processes_write_the_same_bytes(tmp_path):
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import test_viz as t\n"
-        "t.viz.render(t.normalised_loss(), sys.argv[2], backward='ops', values=True)"
-    )
+def written_twice(module, text, suffix):
+    """Run a text with a test module as ``t`` in two processes; return what each wrote and printed.
+
+    They differ in how they order sets.
+    """
+    code = f"import sys; sys.path.insert(0, sys.argv[1]); import {module} as t\n{text}"
     written = []
     for seed in ("1", "2"):
-        path = tmp_path / f"{seed}.gv"
-        command = [sys.executable, "-c", code, str(Path(__file__).parent), str(path)]
-        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed})  # noqa: S603  (our own code)
-        written.append(path.read_bytes())
-    assert written[0] == written[1]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"written{suffix}"
+            done = subprocess.run(  # noqa: S603  (our own code)
+                [sys.executable, "-c", code, str(Path(__file__).parent), str(path)],
+                check=True,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONHASHSEED": seed},
+            )
+            written.append((path.read_bytes(), done.stdout))
+    return written
+
+
+def test_two_processes_write_the_same_bytes():
+    text = "t.viz.render(t.normalised_loss(), sys.argv[2], backward='ops', values=True)"
+    one, other = written_twice("test_viz", text, ".gv")
+    assert one == other
 
 
 def test_batch_norm_is_one_node_at_depth_0():
@@ -358,6 +372,29 @@ def test_the_legend_explains_what_occurs_and_nothing_else():
     assert "a value is used" not in viz.graph(loss).source
 
 
+def test_a_gradient_starts_where_a_sweep_began_and_not_wherever_a_rule_has_a_one():
+    def doubled(x):
+        return x * 2.0
+
+    with test_footguns.restored():
+        rule = tg.custom_rule(vjp=lambda xp, g, out, x: g * (xp.exp(tg.Tensor([1.0])) + 1.0))
+        found = drawn(tg.trace(tg.grad(lambda z: tg.sum(rule(doubled)(z))), np.ones(2)))
+    kinds = [(card.kind, card.badge) for card in found.cards if card.kind in ("seed", "constant")]
+    assert kinds == [("seed", "1"), ("constant", "const")]
+    assert [card.badge for card in found.cards if "exp" in card.badge] == ["exp"]
+
+
+@pytest.mark.parametrize("value", [2.0, 1e-3])
+def test_every_sweep_of_a_result_of_one_element_has_its_start(value):
+    x = tg.Tensor([value], requires_grad=True, name="x")
+    (x**3).backward(create_graph=True)
+    slope = tg.grad(lambda z: z**3)(x)
+    assert [c.kind for c in drawn(x.grad).cards].count("seed") == 1
+    assert [c.kind for c in drawn(slope).cards].count("seed") == 1
+    twice = drawn(slope * slope, backward="ops")
+    assert [c.level for c in twice.cards if c.kind == "seed"] == [1, 1]
+
+
 # what the arrows of a gradient say ----------------------------------------------------------------
 
 
@@ -390,7 +427,12 @@ def one_and_b(a, b):
     return a + b - b
 
 
-ARROWS = [norm_of_a_trace, dead_path, flat_last, one_sided]
+def penalty(x):
+    slope = tg.grad(lambda z: tg.sum(tg.softmax(z) * z))(x)
+    return tg.sum(slope * slope)
+
+
+ARROWS = [norm_of_a_trace, dead_path, flat_last, one_sided, penalty]
 
 
 @pytest.mark.parametrize("function", ARROWS, ids=lambda f: f.__name__)
@@ -433,6 +475,22 @@ def arrows_are_those_of_the_rules(obj, depth):
             assert found.cards[image].note == several
 
 
+def test_what_a_gradient_was_computed_from_has_a_gradient_in_its_turn():
+    x = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="x")
+    loss = penalty(x)
+    noted = drawn(loss, backward="annotate").cards
+    recorded = [card for card in noted if card.level == 1 and card.kind == "op"]
+    assert recorded
+    assert all(card.gradient is not None for card in recorded)
+    found = drawn(loss, backward="rules")
+    images = [found.cards[image] for _, image in found.beside]
+    assert {card.level for card in images} == {1, 2}
+    assert [card.kind for card in images if card.badge == "1"] == ["seed"]
+    meant = [entry.meaning for entry in legend(found)]
+    assert meant.count("gradient") == 1
+    assert colours(images[3]) == colours(images[-1])
+
+
 @settings(max_examples=80, derandomize=True, database=None)
 @given(strategies.programs(length=(2, 10)))
 def test_random_programs_are_drawn_in_every_way_and_their_arrows_are_true(program):
@@ -470,13 +528,13 @@ def test_the_dashed_arrows_come_from_the_values_that_each_rule_reads():
 
 
 def test_a_value_is_the_one_that_was_used_also_after_it_was_assigned():
-    w = Variable([2.0], requires_grad=True, name="w")
+    w = Variable([3.0], requires_grad=True, name="w")
     loss = tg.sum(w * w)
     w.assign([100.0])
-    for backward in ("annotate", "rules"):
-        found = drawn(loss, backward=backward, values=True)
-        assert found.cards[0].value.text == "2"
-        assert any(line.text == "4" for c in found.cards for line in (c.value, c.gradient) if line)
+    annotated = drawn(loss, backward="annotate", values=True).cards[0]
+    assert (annotated.value.text, annotated.gradient.text) == ("3", "6")
+    ruled = {c.name: c.value.text for c in drawn(loss, backward="rules", values=True).cards}
+    assert (ruled["w"], ruled["∂w"]) == ("3", "6")
 
 
 # what names say -----------------------------------------------------------------------------------
@@ -499,6 +557,21 @@ def test_a_variable_names_the_one_tensor_that_it_holds():
     found = {c.name for c in diagram(subject_of(total, "none")).cards if c.name}
     known = {"x", "q", "k", "v", "a", "b", "first", "walrus", "conditional", "total"}
     assert found == known
+
+
+PAIR = tg.moments(tg.Tensor([1.0, 2.0], requires_grad=True, name="z"))
+
+
+def test_a_variable_that_holds_several_tensors_names_none_of_them():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    pair = tg.value_and_grad(tg.logsumexp)(x)
+    kept = tg.checkpoint(lambda v: {"doubled": v * 2.0})(x)
+    parts = tg.moments(x)
+    single = tg.logsumexp(x)
+    for result in (pair[0], parts[0], parts[1], PAIR[0]):
+        assert names(result)[-1] == "squeeze axis 0"
+    assert names(single)[-1] == "single"
+    assert names(kept["doubled"])[-1] == "checkpoint"
 
 
 def test_the_variable_of_a_trace_names_no_tensor():
@@ -629,9 +702,19 @@ def test_too_many_nodes_name_the_depth_that_would_do():
         viz.graph(flat, depth=0)
     assert caught.value.what == "The graph has 501 nodes at depth=0; at most 400 are drawn."
     assert caught.value.fix == (
+        'Open scopes (with tinygrad_bn.scope("name"):) around larger parts, since depth=0 draws '
+        '501, or list all with the suffix ".txt".'
+    )
+    with pytest.raises(viz.RenderError) as caught:
+        viz.graph(flat)
+    assert caught.value.fix == (
         'Open scopes (with tinygrad_bn.scope("name"):) and pass depth=0, or list all with the '
         'suffix ".txt".'
     )
+    with pytest.raises(viz.RenderError) as caught:
+        viz.graph(tg.softmax(flat[None]), max_nodes=300)
+    assert caught.value.what == "The graph has 507 nodes; at most 300 are drawn."
+    assert "since depth=0 draws 503, or" in caught.value.fix
     assert x.grad is None
 
 

@@ -1,15 +1,13 @@
 """The difference of two graphs: what is matched, what is told of it, how it is listed and drawn."""
 
 import os
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import numpy as np
 import pytest
+import test_footguns
 from hypothesis import given, settings, strategies as st
-from test_viz import GOLDEN, HOSTILE, REWRITE, SVG, chain, hostile
+from test_viz import GOLDEN, HOSTILE, REWRITE, SVG, chain, hostile, written_twice
 
 import tinygrad_bn as tg
 from tinygrad_bn import viz
@@ -233,6 +231,57 @@ def test_a_layer_put_between_others_of_the_same_names_is_what_was_added():
     assert ops(d.added) == ["add", "tanh", "weight", "matmul"]
     assert told(d) == [("add", "operand: another matmul")]
     assert not d.removed
+
+
+@test_footguns.restored()
+def scaled(factor, *, straight=True):
+    def rule(xp, g, out, x):
+        return g * factor if straight else g
+
+    @tg.custom_rule(vjp=rule)
+    def times(x):
+        return x * factor
+
+    return tg.exp(times(leaf()))
+
+
+def test_a_custom_rule_is_known_by_its_code_and_what_it_closes_over():
+    assert not viz.diff(scaled(2.0), scaled(2.0))
+    for other in (scaled(3.0), scaled(2.0, straight=False)):
+        d = viz.diff(scaled(2.0), other)
+        assert told(d) == [("times", "another times")]
+        assert ops(new for _, new in d.affected) == ["exp"]
+
+
+def test_a_checkpoint_is_known_by_its_function_and_by_which_result_it_is():
+    def both(function, first=0):
+        one, other = tg.checkpoint(function)(leaf(shape=(2,)))
+        return one - other if first == 0 else other - one
+
+    def ordered(x):
+        return x * 2.0, x * 3.0
+
+    assert not viz.diff(both(ordered), both(ordered))
+    assert told(viz.diff(both(ordered), both(ordered, first=1)))
+    d = viz.diff(both(ordered), both(lambda x: (x * 2.0, x * 4.0)))
+    assert told(d) == [("checkpoint", "another checkpoint")] * 2
+
+
+@pytest.mark.parametrize("name", [None, "weight"])
+def test_layers_that_have_changed_places_are_told_where_the_same_tensors_are_in_both(name):
+    weights = [leaf(name, (4, 4)) for _ in range(2)]
+    x = leaf()
+
+    def net(first, second):
+        return tg.tanh(tg.tanh(x @ first) @ second)
+
+    one, other = net(*weights), net(*weights[::-1])
+    assert not viz.diff(one, net(*weights))
+    assert not viz.diff(one, net(leaf(name, (4, 4)), leaf(name, (4, 4))))
+    d = viz.diff(one, other)
+    assert [c.new.op.name for c in d.changed] == ["matmul", "matmul"]
+    assert counts(d)[:2] == (0, 0)
+    assert well_formed(d)
 
 
 # what changed ------------------------------------------------------------------------------------
@@ -582,20 +631,10 @@ def test_hostile_names_render_as_text(name, tmp_path):
         assert all(line.isprintable() for line in str(d).split("\n"))
 
 
-def test_two_processes_write_the_same_bytes(tmp_path):
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import test_viz_diff as t\n"
-        "t.viz.render(t.normalisation(), sys.argv[2]); print(t.layer())"
-    )
-    written = []
-    for seed in ("1", "2"):
-        path = tmp_path / f"{seed}.gv"
-        command = [sys.executable, "-c", code, str(Path(__file__).parent), str(path)]
-        done = subprocess.run(  # noqa: S603  (our own code)
-            command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": seed}
-        )
-        written.append((path.read_bytes(), done.stdout))
-    assert written[0] == written[1]
+def test_two_processes_write_the_same_bytes():
+    text = "t.viz.render(t.normalisation(), sys.argv[2]); print(t.layer())"
+    one, other = written_twice("test_viz_diff", text, ".gv")
+    assert one == other
 
 
 # bad input ---------------------------------------------------------------------------------------
@@ -626,7 +665,7 @@ def test_two_processes_write_the_same_bytes(tmp_path):
             lambda: soft().diagram(depth=-1),
             ShapeError,
             "diagram with depth=-1.",
-            "Use 0 or more, or None for everything.",
+            "Use a whole number from 0, or None for everything.",
         ),
     ],
 )

@@ -1,7 +1,9 @@
-"""Where in the user's code a thing happened: the first frame outside this package."""
+"""Source code: the line of the user's where a thing happened, and a function's own text."""
 
 from __future__ import annotations
 
+import ast
+import copy
 import functools
 import os
 import sys
@@ -67,3 +69,19 @@ def user_location() -> Location | None:
     """Return the user's line that is now executing, or None where there is none."""
     frame = user_frame(2)
     return None if frame is None else Location(frame.f_code.co_filename, frame.f_lineno)
+
+
+def bare_text(definition: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    r"""Write a function without decorators, annotations and docstring.
+
+    >>> bare_text(ast.parse("def f(x: int) -> int:\n    'Double.'\n    return 2 * x").body[0])
+    'def f(x):\n    return 2 * x'
+    """
+    written = copy.deepcopy(definition)
+    written.decorator_list, written.returns = [], None
+    for argument in ast.walk(written.args):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
+    if ast.get_docstring(written) is not None:
+        written.body = written.body[1:]
+    return ast.unparse(written)

@@ -49,8 +49,7 @@ def _name(options: argparse.Namespace) -> str:
 
 def _among(returned: Any, options: argparse.Namespace) -> Callable[[Scope], bool]:
     """Return what holds for the scopes that are named. Raises Usage for a name that none has."""
-    results = returned.results if isinstance(returned, Trace) else flatten(returned)[0]
-    nodes = ancestors(result for result in results if isinstance(result, Tensor))
+    nodes = ancestors(_results(returned))
     opened = dict.fromkeys(node.scope for node in nodes if node.scope)
     known = {scope.name: None for inner in opened for scope in inner.path}
     unknown = [name for name in options.collapse if name not in known]
@@ -60,6 +59,11 @@ def _among(returned: Any, options: argparse.Namespace) -> Callable[[Scope], bool
             f"{', '.join(known) or 'none'}."
         )
     return lambda scope: scope.name in options.collapse
+
+
+def _results(returned: Any) -> list[Tensor]:
+    results = returned.results if isinstance(returned, Trace) else flatten(returned)[0]
+    return [result for result in results if isinstance(result, Tensor)]
 
 
 def _written(
@@ -72,11 +76,21 @@ def _written(
     except GradientError as problem:
         raise Usage(
             f"{options.function} could not be drawn: {problem.what}\n"
-            "  fix: Let it return a scalar, such as the sum of its result."
+            f"  fix: {_mend(returned, problem)}"
         ) from problem
     except TinygradError as problem:
         raise Usage(f"{options.function} could not be drawn: {told(problem)}") from problem
     return 0
+
+
+def _mend(returned: Any, problem: GradientError) -> str:
+    """Say how a function is changed so that what it returns has a gradient."""
+    results = _results(returned)
+    if len(results) != 1 or results[0].size != 1:
+        return "Let it return a scalar, such as the sum of its result."
+    if not results[0].requires_grad:
+        return "Let it compute its result from its tensors, by operations with a gradient."
+    return problem.fix
 
 
 def _called(options: argparse.Namespace) -> Any:

@@ -226,8 +226,8 @@ def _nowhere(which: _Set, places: list[Path], *, given: bool) -> DataNotFoundErr
     return DataNotFoundError(
         f"{which.name} was not found. Looked in: {looked}.",
         f"{package}tg.data.{loader}(download=True); or set TINYGRAD_BN_DATA to a folder that holds "
-        f"the files {', '.join(PARTS.values())} (or their .gz), or torchvision's "
-        f"{which.folder}/raw.",
+        f"the files {', '.join(PARTS.values())} (or their .gz), torchvision's {which.folder}/raw "
+        f"or Keras' {which.keras}.npz.",
     )
 
 
@@ -243,6 +243,7 @@ def _fetched(which: _Set, cache: Path) -> Arrays:
         _compare(which, part, content, str(have or which.mirrors))
         if not have:
             files.replace(cache / name, content, durable=True)
+            files.remove_leftovers(cache / name)
         arrays[part] = decoded(content, name)
     return arrays
 

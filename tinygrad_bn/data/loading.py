@@ -11,7 +11,7 @@ from tinygrad_bn.errors import OptionalDependencyError
 
 
 class Dataset(NamedTuple):
-    """Samples (N, features) and their labels (N,)."""
+    """Samples, (N, features) or (N, height, width), and their labels (N,)."""
 
     x: npt.NDArray[Any]
     labels: npt.NDArray[Any]

@@ -25,7 +25,7 @@ from tinygrad_bn.graph.namespaces import engine
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.sweep import ancestors
 from tinygrad_bn.graph.tensor import Tensor
-from tinygrad_bn.source import Site
+from tinygrad_bn.source import Site, bare_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,10 +301,4 @@ def _source(function: FunctionType) -> str:
     definition = tree.body[0]
     if not isinstance(definition, ast.FunctionDef):
         raise ShapeError(f"{function.__name__} has no source.", "Define kernels with def.")
-    definition.decorator_list, definition.returns = [], None
-    for argument in ast.walk(definition.args):
-        if isinstance(argument, ast.arg):
-            argument.annotation = None
-    if ast.get_docstring(definition) is not None:
-        definition.body = definition.body[1:]
-    return ast.unparse(definition)
+    return bare_text(definition)

@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_bn.errors import GradientError, ShapeError
 from tinygrad_bn.graph.namespaces import arrays, engine, tensors
 from tinygrad_bn.graph.primitive import Array, describe
-from tinygrad_bn.graph.state import current, using
+from tinygrad_bn.graph.state import State, current, using
 from tinygrad_bn.graph.tensor import Operand, Tensor, as_constant, leaf
 
 _by_index = attrgetter("index")
@@ -220,7 +220,7 @@ def seed(root: Tensor, gradient: Operand | None) -> Tensor:
                 f"backward of a tensor of shape {root.shape} without a cotangent.",
                 "Reduce it to one element (loss.mean()), or pass gradient= of its shape.",
             )
-        return leaf(np.ones(root.shape, root.dtype))
+        return start(root)
     cotangent = as_constant(gradient)
     if cotangent.shape != root.shape:
         raise ShapeError(
@@ -230,15 +230,26 @@ def seed(root: Tensor, gradient: Operand | None) -> Tensor:
     return cotangent if cotangent.dtype == root.dtype else tensors.astype(cotangent, root.dtype)
 
 
+def start(root: Tensor) -> Tensor:
+    """Return the one that a sweep of a single element begins with: the first adjoint of its root.
+
+    >>> start(Tensor([2.0])).tolist()
+    [1.0]
+    """
+    one = leaf(np.ones(root.shape, root.dtype))
+    one.context = State(adjoint_of=root)
+    return one
+
+
 def backward(root: Tensor, gradient: Operand | None, *, create_graph: bool) -> None:
     """Add gradients to ``grad`` of leaves and retained tensors (the method ``Tensor.backward``)."""
-    start = seed(root, gradient)
+    one = seed(root, gradient)
     record = create_graph or current().tracing
     if create_graph:
         with using(recording=True):
-            found = sweep({root: start}, record=True)
+            found = sweep({root: one}, record=True)
     else:
-        found = sweep({root: start if record else start._data}, record=record)
+        found = sweep({root: one if record else one._data}, record=record)
     for target, g in found.items():
         if target.op is None or target._retains:
             new = g if record else leaf(np.asarray(g))

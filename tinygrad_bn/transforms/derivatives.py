@@ -16,6 +16,7 @@ from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
 from tinygrad_bn.graph.containers import aligned
 from tinygrad_bn.graph.namespaces import tensors
 from tinygrad_bn.graph.state import using
+from tinygrad_bn.graph.sweep import start
 from tinygrad_bn.graph.tensor import Tensor, leaf
 from tinygrad_bn.transforms.lifting import (
     Lifted,
@@ -106,8 +107,7 @@ def value_and_grad(
         value = scalar(result, function)
         leaves = [x for one in lifted for x in one.leaves]
         record = outside([value], leaves)
-        one = leaf(np.ones(value.shape, value.dtype))
-        found = iter(pull({value: one}, leaves, record=record))
+        found = iter(pull({value: start(value)}, leaves, record=record))
         gradients = [part.rebuild([next(found) for _ in part.leaves]) for part in lifted]
         return settle(value, recorded=record), _as_asked(gradients, argnums)
 

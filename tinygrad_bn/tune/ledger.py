@@ -46,8 +46,8 @@ class Ledger:
                 self.storage = _journal(engine, path, lock)
             with self._lock:
                 self._study = self._joined(engine, terms)
-        if path is not None:
-            self._owner = Owner(path)
+                if path is not None:
+                    self._owner = Owner(path)
 
     def _joined(self, engine: Any, terms: dict[str, Any]) -> int:
         studies = {study.study_name: study for study in self.storage.get_all_studies()}

@@ -5,6 +5,7 @@ They keep processes that share a journal from claiming the same trial, and tell 
 
 from __future__ import annotations
 
+import glob
 import os
 import socket
 import sys
@@ -33,11 +34,15 @@ class FileLock:
         """Take the lock; without ``wait``, say False if another holds it."""
         if not self._depth:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-            while not _locked(handle):
-                if not wait:
-                    os.close(handle)
-                    return False
-                time.sleep(0.002)
+            try:
+                while not (locked := _locked(handle)) and wait:
+                    time.sleep(0.002)
+            except BaseException:
+                os.close(handle)
+                raise
+            if not locked:
+                os.close(handle)
+                return False
             self._handle = handle
         self._depth += 1
         return True
@@ -107,9 +112,15 @@ else:
 
 
 class Owner:
-    """Proof that this process lives: a locked file beside the journal, until ``leave``."""
+    """Proof that this process lives: a locked file beside the journal, until ``leave``.
+
+    What dead owners left is cleared away. Make one under the journal's lock, so that nobody takes
+    a file for a dead one's that is about to be locked.
+    """
 
     def __init__(self, journal: Path) -> None:
+        for left in journal.parent.glob(f"{glob.escape(journal.name)}.*.alive"):
+            lives(journal, left.name.removeprefix(f"{journal.name}.").removesuffix(".alive"))
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._lock = FileLock(_proof(journal, self.name))
         self._lock.acquire()

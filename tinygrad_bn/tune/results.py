@@ -88,7 +88,7 @@ class Result:
             )
         with quiet() as engine:
             study = _on_own_scales(engine, self.plan, rows)
-            evaluator = engine.importance.FanovaImportanceEvaluator(seed=self.plan.seed)
+            evaluator = engine.importance.FanovaImportanceEvaluator(seed=self.plan.seed % 2**32)
             shares = engine.importance.get_param_importances(study, evaluator=evaluator)
         return {name: float(share) for name, share in shares.items()}
 

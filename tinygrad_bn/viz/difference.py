@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Container
 from typing import Any, NamedTuple
 
-from tinygrad_bn.errors import DTypeError, ShapeError
+from tinygrad_bn.errors import DTypeError
 from tinygrad_bn.graph.namespaces import engine
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.tensor import Tensor
-from tinygrad_bn.viz.hashing import Recorded, roles
+from tinygrad_bn.viz.hashing import Recorded, known, roles
 from tinygrad_bn.viz.labels import clean
 from tinygrad_bn.viz.matching import matched
 from tinygrad_bn.viz.model import Comparison, Diagram
+from tinygrad_bn.viz.options import whole
 from tinygrad_bn.viz.ordering import merged
 from tinygrad_bn.viz.reading import Collapse, Reader
 from tinygrad_bn.viz.subject import Subject, subject_of
@@ -45,8 +46,9 @@ class Difference:
 
     def __init__(self, old: Subject, new: Subject, title: str) -> None:
         self._subjects, self._title = (old, new), title
+        both = known(old, new)
         a, b = (
-            Recorded(subject, named)
+            Recorded(subject, named, both)
             for subject, named in zip((old, new), roles(old.inputs, new.inputs), strict=True)
         )
         self._marks: list[Mark] = marks(a, b, merged(a, b, matched(a, b)))
@@ -75,12 +77,10 @@ class Difference:
 
         Scopes deeper than ``depth``, and those for which ``collapse`` holds, are one card each.
         ``values``: write the values of the new graph on each card, and of the old one on what was
-        removed. Raises ShapeError for a negative depth.
+        removed. Raises DTypeError or ShapeError for a depth that is no whole number from 0.
         """
-        if depth is not None and depth < 0:
-            raise ShapeError(
-                f"diagram with depth={depth}.", "Use 0 or more, or None for everything."
-            )
+        if depth is not None:
+            whole("diagram with depth", depth, least=0, otherwise=", or None for everything")
         counts = Counter(mark.change for mark in self._marks)
         a, b = (Reader(subject, depth, collapse, values=values) for subject in self._subjects)
         return union(a, b, self._marks, Comparison(self._title, counts))
@@ -109,9 +109,10 @@ def diff(a: Any, b: Any, *, title: str | None = None) -> Difference:
     ``a``, ``b``: as for ``graph``, tensors, traces, or containers of tensors. Two nodes are the
     same where they compute the same: one operation with the same parameters, shape and dtype on
     the same operands (of + and × in either order), in whatever scope and under whatever name.
-    Inputs of traces are the same by place (by name, where shapes differ), other leaves by name,
-    shape and dtype: their values are data. Constants are compared, scalars and arrays without a
-    name. What is not the same is matched to what plays its part: from what is
+    Inputs of traces are the same by place (by name, where shapes differ), tensors that are in both
+    graphs are themselves there, and other leaves are the same by name, shape and dtype: their
+    values are data. Constants are compared, scalars and arrays without a name; operations of your
+    own by their code. What is not the same is matched to what plays its part: from what is
     the same along the edges, and back from the results, to what does the same by itself, then to
     the same operation with other parameters, then to another operation in the same place.
 

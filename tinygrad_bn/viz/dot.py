@@ -11,7 +11,7 @@ from tinygrad_bn.viz.embedding import Drawing
 from tinygrad_bn.viz.labels import counted
 from tinygrad_bn.viz.legend import Entry, legend as explained
 from tinygrad_bn.viz.model import SIGNS, Card, Cluster, Comparison, Diagram, Edge, Line
-from tinygrad_bn.viz.ranks import ranks_of
+from tinygrad_bn.viz.ranks import ALIGNED, ranks_of
 from tinygrad_bn.viz.style import (
     BACKWARD,
     CHANGES,
@@ -24,9 +24,6 @@ from tinygrad_bn.viz.style import (
     TINTS,
     colours,
 )
-
-_ALIGNED = 300
-"""Pairs of a card and its gradient are aligned up to this many cards: it costs time."""
 
 _IN_A_ROW = 4
 
@@ -67,7 +64,7 @@ def lower(diagram: Diagram, *, legend: bool = False) -> Drawing:
     for edge in diagram.edges:
         look = _EDGES[edge.change] if diagram.comparison is not None else {}
         _write_edge(dot, edge, diagram.cards, ranks.get(edge, 1), look)
-    if len(diagram.cards) <= _ALIGNED:
+    if len(diagram.cards) <= ALIGNED:
         for forward, backward in diagram.beside:
             dot.edge(f"n{forward}", f"n{backward}", style="invis", minlen="0", weight="1")
     if diagram.comparison is not None:  # at the end: clusters that follow it would inherit it
@@ -116,10 +113,10 @@ def _write_clusters(dot: graphviz.Digraph, diagram: Diagram, level: int) -> None
 
 
 def _cluster_style(cluster: Cluster) -> dict[str, str]:
-    side = cluster.level % 2
+    side = int(cluster.backward)
     return {
         "label": f"<{_font(cluster.name, BACKWARD if side else FORWARD, 11)}>",
-        "labeljust": "r" if side else "l",  # where its arrows pass least often
+        "labeljust": "r" if cluster.level % 2 else "l",  # where its arrows pass least often
         "labelloc": "t",
         "style": "rounded,filled",
         "peripheries": "1",
@@ -167,7 +164,7 @@ def _badge(text: str, fill: str, ink: str, rows: int) -> str:
 
 
 def _head(card: Card, ink: str) -> str:
-    colour = BACKWARD if card.kind == "scope" and card.level % 2 else ink
+    colour = BACKWARD if card.kind == "scope" and card.backward else ink
     name = f"<B>{_font(card.name, colour, 11)}</B> " if card.name else ""
     text = name + _font(card.shape, QUIET, 9, "Courier")
     return _cell(f"<S>{text}</S>" if card.change == "removed" else text)
@@ -196,18 +193,19 @@ def _font(text: str, colour: str, size: int, face: str = "Helvetica") -> str:
 def _write_edge(
     dot: graphviz.Digraph, edge: Edge, cards: list[Card], ranks: int, changed: dict[str, str]
 ) -> None:
-    """Write one edge; inside a gradient it is written backwards, so that it points up."""
+    """Write one edge; at an odd level it is written backwards, so that it points up."""
     source, target = f"n{edge.source}", f"n{edge.target}"
     length = {"minlen": str(ranks)} if ranks > 1 else {}
+    colour = BACKWARD if cards[edge.target].backward else FORWARD
     if edge.saved:
         look = {"style": "dashed", "color": SAVED, "penwidth": "0.9", "arrowsize": "0.5"} | changed
         dot.edge(source, target, constraint="false", weight="0", **look)
     elif cards[edge.target].level % 2:
         mark = {"taillabel": edge.mark} if edge.mark else {}
-        dot.edge(target, source, dir="back", **{"color": BACKWARD} | changed, **mark, **length)
+        dot.edge(target, source, dir="back", **{"color": colour} | changed, **mark, **length)
     else:
         mark = {"headlabel": edge.mark} if edge.mark else {}
-        dot.edge(source, target, **{"color": FORWARD} | changed, **mark, **length)
+        dot.edge(source, target, **{"color": colour} | changed, **mark, **length)
 
 
 def _compared(comparison: Comparison) -> str:

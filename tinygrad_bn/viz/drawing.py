@@ -227,11 +227,14 @@ def _too_large(draw: Draw, drawn: Diagram, depth: int | None, max_nodes: int) ->
     """Say how large a drawing would be, and the deepest level that fits."""
     fits = deepest(draw, nesting(drawn), max_nodes)
     at = "" if depth is None else f" at depth={depth}"
+    opened = 'Open scopes (with tinygrad_bn.scope("name"):)'
+    if fits:
+        advice = f"Pass depth={fits[0]}, which draws {len(fits[1].cards)}"
+    elif depth is None and not nesting(drawn):
+        advice = f"{opened} and pass depth=0"
+    else:
+        advice = f"{opened} around larger parts, since depth=0 draws {len(draw(0).cards)}"
     return RenderError(
         f"The graph has {len(drawn.cards)} nodes{at}; at most {max_nodes} are drawn.",
-        f"Pass depth={fits[0]}, which draws {len(fits[1].cards)}, or list all with the suffix "
-        '".txt".'
-        if fits
-        else 'Open scopes (with tinygrad_bn.scope("name"):) and pass depth=0, or list all with '
-        'the suffix ".txt".',
+        f'{advice}, or list all with the suffix ".txt".',
     )

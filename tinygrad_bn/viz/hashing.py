@@ -7,13 +7,14 @@ same in every process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_bn.graph.tensor import Tensor, Variable
+from tinygrad_bn.viz.definitions import definition, digest
 from tinygrad_bn.viz.labels import plain
 from tinygrad_bn.viz.reading import COMMUTING, Reader
 from tinygrad_bn.viz.subject import Subject
@@ -30,10 +31,10 @@ class Recorded:
 
     ``own`` says what a node does by itself, its scalars included; ``loose`` the same without
     scalars and parameters; ``keys`` what it computes. ``users`` gives (operand, user);
-    ``anonymous`` leaves are known by their users alone.
+    ``anonymous`` leaves have no role, no name, and are in one graph: alone they are not paired.
     """
 
-    def __init__(self, subject: Subject, roles: Sequence[str]) -> None:
+    def __init__(self, subject: Subject, roles: Sequence[str], known: Mapping[Tensor, str]) -> None:
         reader = Reader(subject)
         self.nodes = list(reader.place)
         self.number = {node: i for i, node in enumerate(self.nodes)}
@@ -58,8 +59,11 @@ class Recorded:
                 if isinstance(operand, int):
                     self.users[operand].append((position, user))
         self.names = [n.name or reader.titles.get(n, "") for n in self.nodes]
-        self.anonymous = [n.op is None and not n.name and n not in self.role for n in self.nodes]
+        self.known = {n: told for n, told in known.items() if self.kind(n) != "constant"}
+        told = self.role.keys() | self.known.keys()
+        self.anonymous = [n.op is None and not n.name and n not in told for n in self.nodes]
         self.loose = [self.kind(n) if n.op is None else f"op {n.op.name}" for n in self.nodes]
+        self.definitions = {op: definition(op) for op in {n.op for n in self.nodes if n.op}}
         self.own = [self._own(i) for i in range(len(self.nodes))]
         self.keys: list[bytes] = []
         for i in range(len(self.nodes)):
@@ -81,20 +85,22 @@ class Recorded:
         node = self.nodes[i]
         if node.op is None:
             told = self.role.get(node) or node.name or ""
-            return repr((self.loose[i], told, () if told else facts(node)))
+            itself = self.known.get(node, "")
+            return repr((self.loose[i], told, itself, () if told else facts(node)))
         scalars = ["·" if isinstance(x, int) else x for x in self.operands[i]]
         given = sorted(scalars) if self.commutes[i] else scalars
-        return repr((self.loose[i], parameters(node), given))
+        return repr((self.loose[i], self.definitions[node.op], parameters(node), given))
 
     def _key(self, i: int) -> bytes:
         """Make the digest of a node from those of its operands.
 
-        A leaf is known by its role or name, shape and dtype: its values are data. One without a
-        name is a constant, and known by its values. Scalars are part of what a node does by itself.
+        A leaf is known by its role or name, shape and dtype (its values are data), and one that is
+        in both graphs by itself. One without a name is a constant, and known by its values. Scalars
+        are part of what a node does by itself.
         """
         told = [self.keys[x].hex() for x in self.operands[i] if isinstance(x, int)]
         given = sorted(told) if self.commutes[i] else told
-        given += [_values(self.nodes[i])] if self._is_constant(i) else []
+        given += [digest(self.nodes[i].data)] if self._is_constant(i) else []
         text = repr((self.own[i], facts(self.nodes[i]), given))
         return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
@@ -121,9 +127,11 @@ def _by_name(inputs: Sequence[Tensor], common: set[str | None]) -> list[str]:
     return [order.get(x) or f"input named {x.name}" for x in inputs]
 
 
-def _values(leaf: Tensor) -> str:
-    """Make a digest of the values of a constant."""
-    return blake2b(np.ascontiguousarray(leaf.data).tobytes(), digest_size=16).hexdigest()
+def known(one: Subject, other: Subject) -> dict[Tensor, str]:
+    """Number the leaves that are in both graphs: each is itself there, whatever it is called."""
+    both = set(other.nodes())
+    leaves = (x for x in one.nodes() if x.op is None and x in both)
+    return {x: f"leaf {i}" for i, x in enumerate(leaves)}
 
 
 def facts(node: Tensor) -> tuple[tuple[int, ...], str]:

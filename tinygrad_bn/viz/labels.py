@@ -17,12 +17,19 @@ LONGEST = 32
 _NEGLIGIBLE = 1e-6
 """A mean this small against the largest element is rounding, and shown as about 0."""
 
-
-LETTERS = "abcdefgh"
-"""What operands are called where their order matters."""
+_LETTERS = "abcdefgh"
 
 _FEW = 8
 """Integers up to this many, such as labels and indices, are shown one by one."""
+
+
+def letter(position: int) -> str:
+    """Write what an operand is called where the order matters.
+
+    >>> letter(0), letter(8)
+    ('a', '8')
+    """
+    return _LETTERS[position] if position < len(_LETTERS) else str(position)
 
 
 def clean(text: str, limit: int = LONGEST) -> str:

@@ -40,10 +40,10 @@ def legend(diagram: Diagram) -> list[Entry]:
 
 def _lines(diagram: Diagram) -> Iterator[Entry]:
     """Explain the arrows, and the line in red."""
-    levels = {diagram.cards[e.target].level % 2 for e in diagram.edges if not e.saved}
-    if 0 in levels:
+    backward = {diagram.cards[e.target].backward for e in diagram.edges if not e.saved}
+    if False in backward:
         yield Entry(FORWARD, "→", "a value is used")
-    if 1 in levels:
+    if True in backward:
         yield Entry(BACKWARD, "→", "a gradient is passed back")
     if any(e.saved for e in diagram.edges):
         yield Entry(QUIET, "- - →", "a rule reads a value")
@@ -64,4 +64,4 @@ def _sign(card: Card) -> str:
 def _meaning(card: Card) -> str:
     if card.kind in _LEAVES:
         return _LEAVES[card.kind]
-    return "gradient" if card.level % 2 else card.family
+    return "gradient" if card.backward else card.family

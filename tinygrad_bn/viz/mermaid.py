@@ -84,7 +84,7 @@ def _indent(depth: int) -> str:
 def _node(card: Card) -> str:
     joint = " → " if card.kind in ("op", "gradient") else " "
     name = joint.join(part for part in (card.badge, card.name) if part)
-    if card.level % 2 and "∂" not in name:
+    if card.backward and "∂" not in name:
         name = f"∂ {name}"
     if card.change:
         name = f"{SIGNS[card.change]} {card.change}: {name}"
@@ -127,7 +127,7 @@ def _classes(diagram: Diagram) -> list[str]:
     for name, cards in members.items():
         changed = cards[0].change
         fill, border = (CHANGES[changed] if changed else colours(cards[0]))[:2]
-        style = f"fill:{fill},stroke:{border},color:{INK}{_DASHES * (cards[0].level % 2)}"
+        style = f"fill:{fill},stroke:{border},color:{INK}{_DASHES * cards[0].backward}"
         lines += _class_of(map(_id, cards), name, style)
     return [*lines, *_marks(diagram.cards)]
 
@@ -149,7 +149,7 @@ def _class(card: Card) -> str:
     """Name what a card is coloured by: what became of it, its kind, side or family."""
     if card.change:
         return card.change
-    side = "gradient_" if card.level % 2 else ""
+    side = "gradient_" if card.backward else ""
     if card.kind in LEAVES or card.kind == "scope":
         return side + card.kind
     return side + ("op" if side else card.family if card.family in FAMILIES else "other")
@@ -157,10 +157,10 @@ def _class(card: Card) -> str:
 
 def _frames(diagram: Diagram) -> list[str]:
     """Write the classes of frames: a tint for each side and depth."""
-    members: dict[tuple[int, int], list[str]] = defaultdict(list)
+    members: dict[tuple[bool, int], list[str]] = defaultdict(list)
     clusters = [member for member in diagram.walk() if isinstance(member, Cluster)]
     for number, cluster in enumerate(clusters):
-        members[cluster.level % 2, min(cluster.depth, 3)].append(f"s{number}")
+        members[cluster.backward, min(cluster.depth, 3)].append(f"s{number}")
     lines = []
     for (side, depth), names in members.items():
         title = "gradient_frame" if side else "frame"
@@ -178,7 +178,7 @@ def _links(diagram: Diagram) -> list[str]:
     """Write the colours of edges, which Mermaid knows by their places in the text."""
     places: dict[str, list[int]] = {FORWARD: [], BACKWARD: [], SAVED: []}
     for place, edge in enumerate(diagram.edges):
-        side = BACKWARD if diagram.cards[edge.target].level % 2 else FORWARD
+        side = BACKWARD if diagram.cards[edge.target].backward else FORWARD
         places[SAVED if edge.saved else side].append(place)
     return [
         f"  linkStyle {','.join(map(str, found))} stroke:{colour}"

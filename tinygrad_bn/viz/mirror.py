@@ -48,6 +48,7 @@ def _image(card: Card, number: int, contributions: int) -> Card:
         number=number,
         kind=kind,
         level=card.level + 1,
+        image=True,
         badge="" if kind == "scope" else badge,
         name=f"∂ {card.name}" if kind == "scope" else gradient_of(card.name) if card.name else "",
         note=few(map(gradient_of, card.holds)) if kind == "scope" else several,
@@ -64,7 +65,8 @@ def _image_of_clusters(forward: Diagram, image: dict[int, int]) -> list[int | Cl
     open_: list[Cluster] = [root]
     for member in forward.walk():
         if isinstance(member, Cluster):
-            open_.append(Cluster(f"∂ {member.name}", member.level + 1, member.depth))
+            image_of = Cluster(f"∂ {member.name}", member.level + 1, member.depth, image=True)
+            open_.append(image_of)
         elif member is not None:
             open_[-1].members += [image[member]] if member in image else []
         elif len(open_) > 1:

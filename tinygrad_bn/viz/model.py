@@ -28,6 +28,7 @@ class Card:
 
     ``kind``: op, scope (a collapsed scope), parameter, input, constant, gradient (of one tensor)
     or seed. ``level``: 0 in the forward graph, 1 in its gradient, 2 in the gradient of that.
+    ``image``: whether it is the mirror image of a card.
     ``badge``: what it does; ``call``: the same as text, with operands. ``note``: what a collapsed
     scope holds, or how many contributions a gradient sums; ``holds``: the names of what is inside
     a collapsed scope and has a gradient. In the diagram of a difference, ``change``: added,
@@ -40,6 +41,7 @@ class Card:
     badge: str
     family: str = ""
     level: int = 0
+    image: bool = False
     name: str = ""
     shape: str = ""
     dtype: str = ""
@@ -51,6 +53,11 @@ class Card:
     gradient: Line | None = None
     change: str = ""
     changes: tuple[str, ...] = ()
+
+    @property
+    def backward(self) -> bool:
+        """Whether it and the arrows that lead to it are red: a gradient is passed back to it."""
+        return self.image or self.level % 2 == 1
 
 
 class Edge(NamedTuple):
@@ -78,6 +85,12 @@ class Cluster:
     level: int
     depth: int
     members: list[int | Cluster] = field(default_factory=list)
+    image: bool = False
+
+    @property
+    def backward(self) -> bool:
+        """Whether it is red, as the cards inside are."""
+        return self.image or self.level % 2 == 1
 
 
 def shared(one: Sequence[Cluster], other: Sequence[Cluster]) -> int:

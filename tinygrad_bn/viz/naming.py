@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FrameType
+from typing import Any
 
 from tinygrad_bn.graph.state import Scope
 from tinygrad_bn.graph.tensor import Tensor
@@ -28,8 +29,6 @@ _SILENT = ("CACHE", "COPY", "EXTENDED_ARG")
 
 _CLEARING = sys.version_info < (3, 13)
 """Up to 3.12 a frame keeps the dictionary of its variables, and so every tensor in it."""
-
-_OPTIMISED = inspect.CO_OPTIMIZED
 
 
 def assigned(
@@ -74,9 +73,38 @@ def bound(frame: FrameType | None) -> dict[Tensor, str]:
         for name, value in reversed(list(variables.items()))
         if isinstance(value, Tensor) and _is_name(name) and name not in parameters
     }
-    if _CLEARING and frame.f_code.co_flags & _OPTIMISED:
+    if _CLEARING and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
         local.clear()  # a copy, which the frame would keep, and with it every graph
     return found
+
+
+def packed(frame: FrameType | None, nodes: Iterable[Tensor]) -> set[tuple[Tensor, str]]:
+    """Pair tensors with the variables that hold them in a list, tuple or dict, on the whole stack.
+
+    Such a variable takes the result of a call, but names no one tensor. Of local variables only
+    those of code that recorded a node are looked at.
+    """
+    codes = {node._code for node in nodes if node.op is not None}
+    found: set[tuple[Tensor, str]] = set()
+    modules: dict[int, dict[str, Any]] = {}
+    while frame is not None:
+        modules[id(frame.f_globals)] = frame.f_globals
+        if frame.f_code in codes and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+            local = frame.f_locals
+            found.update(_packed(local))
+            if _CLEARING:
+                local.clear()
+        frame = frame.f_back
+    for variables in modules.values():
+        found.update(_packed(variables))
+    return found
+
+
+def _packed(variables: Mapping[str, Any]) -> Iterator[tuple[Tensor, str]]:
+    for name, value in list(variables.items()):
+        if isinstance(value, list | tuple | dict):
+            items = value.values() if isinstance(value, dict) else value
+            yield from ((x, name) for x in items if isinstance(x, Tensor))
 
 
 def main_frame() -> FrameType | None:

@@ -6,6 +6,9 @@ from collections import defaultdict
 
 from tinygrad_bn.viz.model import Cluster, Diagram, Edge, shared
 
+ALIGNED = 300
+"""Pairs of a card and its gradient are aligned up to this many cards: it costs time."""
+
 
 def ranks_of(diagram: Diagram) -> dict[Edge, int]:
     """Say how many ranks the edges between sibling clusters span.

@@ -12,12 +12,12 @@ from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.state import Scope
 from tinygrad_bn.graph.tensor import Tensor, Variable
 from tinygrad_bn.viz.labels import (
-    LETTERS,
     clean,
     constant,
     few,
     gradient_of,
     index_text,
+    letter,
     plain,
     shape_text,
     summary,
@@ -40,7 +40,6 @@ COMMUTING = ("+", "×")
 
 _SILENT = ("keepdims", "shape")
 """Parameters that the shape on the card shows already."""
-
 
 Collapse: TypeAlias = Callable[[Scope], bool]
 
@@ -97,8 +96,6 @@ class Reader:
         self.collapsed: dict[Scope, bool] = {}
         self.nodes = subject.nodes()
         self.results, self.inputs = set(subject.results), set(subject.inputs)
-        gradients = subject.gradients
-        self.starts = {gradients[r] for r in subject.results if r in gradients}
         self.used = used_values(self.nodes)
         self.passed = {(s.node, p.position) for s in subject.steps for p in s.parts}
         self.paths: dict[Scope | None, Path] = {None: ()}
@@ -139,9 +136,8 @@ class Reader:
         return not (known or node in self.results or node in self.inputs or self._is_seed(node))
 
     def _is_seed(self, node: Tensor) -> bool:
-        """Whether a leaf is what a gradient starts from."""
-        ones = self.level[node] > 0 and node.size == 1 and bool((node.data == 1).all())
-        return node.op is None and (node in self.starts or ones)
+        """Whether a leaf is what a gradient starts from: the first adjoint of a result."""
+        return node.op is None and node.adjoint_of is not None
 
     def _path(self, node: Tensor) -> Path:
         """The scopes around a node; what only serves a scope (weights, masks) is inside it."""
@@ -186,8 +182,9 @@ class Reader:
     def _given(self) -> dict[Tensor, str]:
         """Name every tensor that the user named, by itself or by the variable that holds it."""
         bound = self.subject.variables
-        variables = assigned(self.nodes, self.users, self.path, self.subject.site)
-        wishes = {n: n.name or bound.get(n) or variables.get(n) or "" for n in self.nodes}
+        taken = assigned(self.nodes, self.users, self.path, self.subject.site)
+        alone = {n: name for n, name in taken.items() if (n, name) not in self.subject.packed}
+        wishes = {n: n.name or bound.get(n) or alone.get(n) or "" for n in self.nodes}
         return {n: clean(wish) for n, wish in wishes.items() if wish}
 
     def _titles(self) -> dict[Tensor, str]:
@@ -288,7 +285,7 @@ class Reader:
         return line._replace(alarm=line.alarm and node not in self.masked)
 
     def _gradient(self, node: Tensor) -> Line | None:
-        if self.level[node] or self.subject.backward in ("none", "ops"):
+        if self.subject.backward in ("none", "ops"):
             return None
         gradient = self.subject.gradients.get(node)
         return None if gradient is None else summary(gradient.data)
@@ -326,7 +323,7 @@ class Reader:
         """Yield an edge for every operand that comes from another card, and what makes it new.
 
         An operation has an edge for each operand, a collapsed scope for each tensor that enters,
-        and a saved value is drawn once.
+        and a saved value is drawn once, unless gradients pass back along it.
         """
         alone = self.place[node] is node
         marks = _marks(node) if alone else [""] * len(node.inputs)
@@ -334,8 +331,8 @@ class Reader:
         for i, x in enumerate(node.inputs):
             if isinstance(x, Tensor) and x not in self.folded and self._number(x) != target:
                 source, saved = self._number(x), self.level[x] < self.level[node]
-                mark, which = ("", -1) if saved else (marks[i], i if alone else x.index)
-                flows = (node, i) in self.passed
+                flows, mark = (node, i) in self.passed, "" if saved else marks[i]
+                which = -1 if saved and not flows else i if alone else x.index
                 yield (source, target, which), Edge(source, target, i, mark, saved, flows)
 
     def _number(self, node: Tensor) -> int:
@@ -374,7 +371,7 @@ class Reader:
         pairs: dict[int, int] = {}
         for node in self.place:
             origin = node.adjoint_of
-            if origin in self.place:
+            if node.op is not None and origin in self.place:
                 pairs.setdefault(self._number(origin), self._number(node))
         return list(pairs.items())
 
@@ -452,7 +449,7 @@ def _marks(node: Tensor) -> Sequence[str]:
     several = sum(isinstance(x, Tensor) and not _tiny(x) for x in node.inputs) > 1
     if not several or node.op.symbol in COMMUTING or len(set(map(id, node.inputs))) == 1:
         return [""] * len(node.inputs)
-    return [LETTERS[i] if i < len(LETTERS) else str(i) for i in range(len(node.inputs))]
+    return [*map(letter, range(len(node.inputs)))]
 
 
 def _tiny(x: Tensor) -> bool:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tinygrad_bn.graph.namespaces import arrays, tensors
 from tinygrad_bn.graph.state import using
-from tinygrad_bn.graph.sweep import ancestors, fitted, scratch, seed, tracked
+from tinygrad_bn.graph.sweep import fitted, scratch, seed, tracked
 from tinygrad_bn.graph.tensor import Tensor, leaf
 
 _Array = npt.NDArray[Any]
@@ -69,32 +69,61 @@ def _sweep(root: Tensor) -> Iterator[Application]:
     for node in sorted(tracked([root]), key=attrgetter("index"), reverse=True):
         if not node.wrt or node not in totals:
             continue
-        parts = []
+        parts, rules = [], _Watched(node, totals[node])
         for i in node.wrt:
             operand, rule = node.inputs[i], node.op.rules[i]
             raw = rule(arrays, totals[node], node._data, *node.values, **node.params)
             if raw is None:
                 continue
-            value = node.values[i]
-            fits = raw.shape == value.shape and raw.dtype == value.dtype
-            piece = raw if fits else fitted(arrays, node, i, raw)
+            piece = fitted(arrays, node, i, raw)
             seen[operand] += 1
             totals[operand] = totals[operand] + piece if operand in totals else piece
-            read = _read(node, i, totals[node])
-            parts.append(Part(i, operand, raw.shape, piece, seen[operand], totals[operand], read))
+            told = raw.shape, piece, seen[operand], totals[operand], rules.read(i)
+            parts.append(Part(i, operand, *told))
         yield Application(node, totals[node], parts)
 
 
-def _read(node: Tensor, i: int, g: _Array) -> frozenset[int]:
-    """Apply a rule to tensors that stand for its own, and see which of them it uses."""
-    out = leaf(node._data)
-    operands = [leaf(v) if isinstance(v, np.ndarray) else v for v in node.values]
-    token = scratch.set({})
-    try:
-        with using(recording=True, tracing=True, scope=None, adjoint_of=None, replay=None):
-            piece = node.op.rules[i](tensors, leaf(g), out, *operands, **node.params)
-    finally:
-        scratch.reset(token)
-    used = {x for n in ancestors([piece]) for x in n.inputs if isinstance(x, Tensor)}
-    places = enumerate([out, *operands], start=RESULT)
-    return frozenset(i for i, x in places if isinstance(x, Tensor) and (x in used or x is piece))
+class _Watched:
+    """The rules of one operation, applied to tensors that stand for its own.
+
+    A rule shares with the others of its operation what it computes.
+    """
+
+    def __init__(self, node: Tensor, g: _Array) -> None:
+        self.node, self.g, self.out = node, leaf(g), leaf(node._data)
+        self.operands = [
+            leaf(value, requires_grad=i in node.wrt) if isinstance(value, np.ndarray) else value
+            for i, value in enumerate(node.values)
+        ]
+        self.begin = leaf(np.empty(0)).index
+        self.shared: dict[Any, Any] = {}
+
+    def read(self, i: int) -> frozenset[int]:
+        """See which operands the rule of one uses, or the tensors that they stand for."""
+        node = self.node
+        token = scratch.set(self.shared)
+        try:
+            with using(recording=True, tracing=True, scope=None, adjoint_of=None, replay=None):
+                piece = node.op.rules[i](tensors, self.g, self.out, *self.operands, **node.params)
+        finally:
+            scratch.reset(token)
+        used = _used(piece, self.begin)
+        places = zip((self.out, *self.operands), (self.out, *node.inputs), strict=True)
+        return frozenset(
+            position
+            for position, either in enumerate(places, start=RESULT)
+            if any(isinstance(x, Tensor) and x in used for x in either)
+        )
+
+
+def _used(result: Tensor, begin: int) -> set[Tensor]:
+    """Collect what was recorded since a moment, and what that was computed from."""
+    found = {result}
+    stack = [result]
+    while stack:
+        node = stack.pop()
+        fresh = [x for x in node.inputs if isinstance(x, Tensor) and x not in found]
+        if node.index > begin:
+            found.update(fresh)
+            stack += fresh
+    return found

@@ -32,7 +32,6 @@ LEAVES = {
 TINTS = (("#f3f6fa", "#e9eef6", "#dfe7f1"), ("#fdf4f2", "#fae9e6", "#f6ded9"))
 FRAMES = ("#b3c0d1", "#e0b4ae")
 
-
 CHANGES = {
     "added": ("#eaf7ee", "#28804a", "#28804a", INK),
     "removed": ("#faf4f4", "#b5837f", "#9c5c57", "#8a6a68"),
@@ -47,7 +46,7 @@ def colours(card: Card) -> tuple[str, str, str]:
     """Return fill, border and badge of a card."""
     if card.kind in LEAVES:
         return LEAVES[card.kind]
-    if card.level % 2:
+    if card.backward:
         return "#fae9e6" if card.kind == "scope" else "#ffffff", "#d08b83", BACKWARD
     colour = FAMILIES.get(card.family, OTHER)
     return ("#ffffff", colour, colour) if card.kind == "op" else ("#e9eef6", "#7d93b2", FORWARD)

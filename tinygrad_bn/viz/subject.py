@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -15,7 +15,7 @@ from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.sweep import ancestors, seed, sweep, tracked
 from tinygrad_bn.graph.tensor import Tensor, leaf
 from tinygrad_bn.source import Site, user_frame
-from tinygrad_bn.viz.naming import bound
+from tinygrad_bn.viz.naming import bound, packed
 from tinygrad_bn.viz.steps import Application, applications
 
 Backward: TypeAlias = Literal["none", "annotate", "rules", "ops"]
@@ -30,6 +30,7 @@ class Subject:
     ``results`` and ``inputs``: where the graph ends and begins; ``gradients``: cotangents by the
     forward tensor they belong to; ``backward``: how they are shown; ``steps``: for "rules", what
     each rule passed on; ``variables``: the names of the caller's variables that hold tensors;
+    ``packed``: tensors with the names of variables that hold them among others;
     ``site``: the instruction that called ``trace``, whose variable holds no tensor.
     """
 
@@ -39,6 +40,7 @@ class Subject:
     backward: Backward = "annotate"
     steps: Sequence[Application] = ()
     variables: Mapping[Tensor, str] = field(default_factory=dict)
+    packed: Collection[tuple[Tensor, str]] = ()
     site: Site | None = None
 
     def nodes(self) -> list[Tensor]:
@@ -68,7 +70,9 @@ def subject_of(obj: Any, backward: Backward) -> Subject:
     steps = _steps(results) if backward == "rules" else []
     gradients = _summed(steps) if steps else _gradients(results, backward)
     site = obj.site if isinstance(obj, Trace) else None
-    return Subject(results, inputs, gradients, backward, steps, bound(user_frame()), site)
+    frame = user_frame()
+    names, among = bound(frame), packed(frame, ancestors(results))
+    return Subject(results, inputs, gradients, backward, steps, names, among, site)
 
 
 def _tensors(obj: Any) -> list[Tensor]:
@@ -85,13 +89,14 @@ def used_values(nodes: Iterable[Tensor]) -> dict[Tensor, npt.NDArray[Any]]:
     }
 
 
-def _has_gradient(results: Sequence[Tensor]) -> bool:
+def has_gradient(results: Sequence[Tensor]) -> bool:
+    """Whether there is one result, of one element, that requires a gradient."""
     return len(results) == 1 and results[0].size == 1 and results[0].requires_grad
 
 
 def _steps(results: list[Tensor]) -> list[Application]:
     """Apply every rule, the last recorded first, and keep what it passed on."""
-    if not _has_gradient(results):
+    if not has_gradient(results):
         raise _no_start(results, "rules")
     return applications(results[0])
 
@@ -104,7 +109,7 @@ def _summed(steps: Sequence[Application]) -> dict[Tensor, Tensor]:
 
 def _gradients(results: list[Tensor], backward: Backward) -> dict[Tensor, Tensor]:
     """Compute the gradient of the one result for all that it was computed from."""
-    if not _has_gradient(results):
+    if not has_gradient(results):
         if backward == "ops":
             raise _no_start(results, backward)
         return {}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tinygrad_bn.graph.tensor import Tensor
 from tinygrad_bn.viz.hashing import Operand, Recorded, parameters
-from tinygrad_bn.viz.labels import LETTERS, clean, constant, index_text, plain, shape_text
+from tinygrad_bn.viz.labels import clean, constant, index_text, letter, plain, shape_text
 from tinygrad_bn.viz.ordering import Entry
 
 _MANY = 4
@@ -63,8 +63,12 @@ class _Teller:
         if old.op.name != new.op.name:
             return [f"op {clean(old.op.name)} → {clean(new.op.name)}", *told]
         if self.a.own[i] != self.b.own[j]:
-            told = [*_parameters(old, new), *told]
+            told = [*self._definition(old, new), *_parameters(old, new), *told]
         return told or ([] if self._affected(i) else _facts(old, new))
+
+    def _definition(self, old: Tensor, new: Tensor) -> list[str]:
+        same = self.a.definitions[old.op] == self.b.definitions[new.op]
+        return [] if same else [f"another {clean(new.op.name)}"]
 
     def _affected(self, i: int) -> bool:
         """Whether an operand of a node does not compute what its partner does."""
@@ -118,7 +122,7 @@ class _Teller:
         scalars = _is_scalar(self.a, i, p) and _is_scalar(self.b, j, q)
         text = self._became(i, j, p, q)
         if lettered and max(_tensors(self.a, i), _tensors(self.b, j)) > 1:
-            return f"{_letter(p, q)}: {text}"
+            return f"{letter(max(x for x in (p, q) if x is not None))}: {text}"
         return text if scalars else f"operand: {text}"
 
     def _became(self, i: int, j: int, p: int | None, q: int | None) -> str:
@@ -150,11 +154,6 @@ def _is_scalar(side: Recorded, node: int, position: int | None) -> bool:
 
 def _tensors(side: Recorded, node: int) -> int:
     return sum(isinstance(x, int) for x in side.operands[node])
-
-
-def _letter(p: int | None, q: int | None) -> str:
-    position = max(-1 if p is None else p, -1 if q is None else q)
-    return LETTERS[position] if position < len(LETTERS) else str(position)
 
 
 def _without(some: Sequence[Operand | None], others: Sequence[Operand | None]) -> list[int]:

@@ -6,12 +6,12 @@ from collections import Counter
 from itertools import groupby
 
 from tinygrad_bn.viz.labels import counted
-from tinygrad_bn.viz.model import Card, Cluster, Comparison, Diagram, shared
+from tinygrad_bn.viz.model import SIGNS, Card, Cluster, Comparison, Diagram, shared
 
 _DEEPEST = 16
 """Indentation stops here, so that a deep nesting stays readable and linear in size."""
 
-_SIGNS = {"added": "+", "removed": "-", "changed": "~", "affected": "↓"}
+_SIGNS = {**SIGNS, "removed": "-"}
 """As in a unified diff, so that what colours those colours these."""
 
 _QUIET = ("", "affected")

@@ -10,6 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from tinygrad_bn.errors import DTypeError
+from tinygrad_bn.viz.difference import Difference
 from tinygrad_bn.viz.engines import RenderError
 from tinygrad_bn.viz.files import write
 from tinygrad_bn.viz.labels import clean
@@ -44,9 +46,9 @@ def explore(
 
     The page is one file without network access: zoom, levels of detail, search, the numbers of
     every tensor, and a stepper that applies one rule at a time. Raises DTypeError where there is
-    no tensor, RenderError for another suffix, where the engine fails or the file cannot be written,
-    and for a graph that is too large at every level, OptionalDependencyError where there is no
-    engine.
+    no tensor, and for a difference, RenderError for another suffix, where the engine fails or the
+    file cannot be written, and for a graph that is too large at every level,
+    OptionalDependencyError where there is no engine.
 
     >>> import tempfile
     >>> import tinygrad_bn as tg
@@ -75,6 +77,11 @@ def page_html(
     True
     """
     seconds("explore with timeout", timeout)
+    if isinstance(obj, Difference):
+        raise DTypeError(
+            "explore of a difference: a page shows one graph.",
+            "Draw it with render, or explore the graphs one by one.",
+        )
     views = views_of(obj)
     name = clean(title or "", _TITLE) or _title(views)
     data = Contents(views, Engine(engine, timeout)).read(name)

@@ -15,7 +15,7 @@ from tinygrad_bn.viz.engines import RenderError, picture
 from tinygrad_bn.viz.model import Card, Cluster, Diagram, Edge
 from tinygrad_bn.viz.page.places import forward_of
 from tinygrad_bn.viz.page.views import View
-from tinygrad_bn.viz.ranks import ranks_of
+from tinygrad_bn.viz.ranks import ALIGNED, ranks_of
 
 Point: TypeAlias = tuple[float, float]
 Box: TypeAlias = tuple[float, float, float, float]
@@ -29,8 +29,6 @@ _BESIDE = 84
 
 SCREEN = (1150, 820)
 """The space that a common screen has for a graph."""
-
-_ALIGNED = 300
 
 
 class Frame(NamedTuple):
@@ -182,7 +180,7 @@ def _edges(drawn: Diagram, heaviest: int) -> Iterable[str]:
             ends, weight = _ends(edge, drawn.cards), heaviest if i in straight else 1
             length = ranks.get(edge, 1)
             yield f"n{ends[0]} -> n{ends[1]} [id=e{i}, minlen={length}, weight={weight}];"
-    if len(drawn.cards) <= _ALIGNED:
+    if len(drawn.cards) <= ALIGNED:
         for one, other in drawn.beside:
             yield f"n{one} -> n{other} [style=invis, minlen=0];"
 

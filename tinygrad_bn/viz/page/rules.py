@@ -1,36 +1,33 @@
-"""The derivative rules as text: what a rule's own source says, and which operands it reads."""
+"""The derivative rules as text: what a rule's own source says, and what it calls."""
 
 from __future__ import annotations
 
 import ast
-import copy
 import functools
 import inspect
 import linecache
 from typing import Any, NamedTuple, TypeAlias
 
-_Function: TypeAlias = ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef
+from tinygrad_bn.source import bare_text
 
-_BEFORE = 3
-"""What a rule takes before the operands: the namespace, the cotangent, the result."""
+_Function: TypeAlias = ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class RuleText(NamedTuple):
-    """A rule as code, with what it calls; its parameters from ``g`` on; those that it uses.
+    """A rule as code, with what it calls; its parameters from ``g`` on.
 
     Of a lambda the code is what it returns: its parameters are told with their values.
     """
 
     code: str
     names: tuple[str, ...]
-    used: frozenset[str]
 
 
 def rule_text(rule: Any) -> RuleText:
     """Read the source of a rule, lambda or function; without one, say so.
 
     >>> rule_text(print)
-    RuleText(code='rule without source text', names=(), used=frozenset())
+    RuleText(code='rule without source text', names=())
     """
     position = 0
     while isinstance(rule, functools.partial):
@@ -38,13 +35,13 @@ def rule_text(rule: Any) -> RuleText:
     position += inspect.ismethod(rule)
     found = _definition(rule)
     if found is None:
-        return RuleText("rule without source text", (), frozenset())
+        return RuleText("rule without source text", ())
     arguments = [a.arg for a in (*found.args.posonlyargs, *found.args.args)]
     arguments += [f"*{found.args.vararg.arg}"] if found.args.vararg else []
-    written = ast.unparse(found.body) if isinstance(found, ast.Lambda) else _code(found)
+    written = ast.unparse(found.body) if isinstance(found, ast.Lambda) else bare_text(found)
     called = (_explained(*helper) for helper in _helpers(rule, found).items())
     code = "\n\n".join([written, *called])
-    return RuleText(code, tuple(arguments[position + 1 :]), frozenset(_names(found)))
+    return RuleText(code, tuple(arguments[position + 1 :]))
 
 
 def _names(found: _Function) -> set[str]:
@@ -74,19 +71,7 @@ def _explained(name: str, found: _Function) -> str:
     if isinstance(found, ast.Lambda):
         return f"{name} = {ast.unparse(found)}"
     told = ast.get_docstring(found)
-    return f"# {told.splitlines()[0]}\n{_code(found)}" if told else _code(found)
-
-
-def _code(found: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    """Write a function without annotations and docstring."""
-    written = copy.deepcopy(found)
-    for argument in ast.walk(written.args):
-        if isinstance(argument, ast.arg):
-            argument.annotation = None
-    written.returns, written.decorator_list = None, []
-    if ast.get_docstring(written) is not None:
-        written.body = written.body[1:]
-    return ast.unparse(written)
+    return f"# {told.splitlines()[0]}\n{bare_text(found)}" if told else bare_text(found)
 
 
 def _definition(rule: Any) -> _Function | None:

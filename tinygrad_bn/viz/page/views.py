@@ -14,14 +14,13 @@ from tinygrad_bn.viz.engines import RenderError
 from tinygrad_bn.viz.model import Diagram
 from tinygrad_bn.viz.page.places import Places
 from tinygrad_bn.viz.reading import diagram
-from tinygrad_bn.viz.subject import Subject, subject_of
+from tinygrad_bn.viz.subject import Subject, has_gradient, subject_of
 
 OPENING = 40
 """A page opens with the deepest level that has no more cards."""
 
 _FOCUSED = 2000
 """Cards that all views of single scopes may have together."""
-
 
 _SCOPES = 120
 """Scopes that have a view of their own, the outermost first."""
@@ -94,8 +93,7 @@ def views_of(obj: Any) -> Views:
 
 def _has_mirror(bare: Subject) -> bool:
     """Whether the gradient can stand beside the graph: of one element, and of a forward graph."""
-    single = len(bare.results) == 1 and bare.results[0].size == 1 and bare.results[0].requires_grad
-    return single and not any(node.adjoint_of is not None for node in bare.nodes())
+    return has_gradient(bare.results) and all(n.adjoint_of is None for n in bare.nodes())
 
 
 def _mirrored(obj: Any, outline: Places) -> Levels | None:

@@ -111,20 +111,13 @@ function release(event) {
 function listen() {
   const canvas = byId("canvas");
   let hovering = 0;
-  const listeners = {
-    pointerdown: hold,
-    click: (event) => travelled < 4 && select(cardUnder(event)),
-    dblclick: (event) => show(cardUnder(event)?.opens),
-    pointerover: (event) => {
-      clearTimeout(hovering);
-      hovering = setTimeout(() => hover(cardUnder(event)), 140);
-    },
-  };
-  make(
-    canvas,
-    Object.fromEntries(Object.entries(listeners).map(([on, does]) => [`on${on}`, does])),
-    [],
-  );
+  canvas.addEventListener("pointerdown", hold);
+  canvas.addEventListener("click", (event) => travelled < 4 && select(cardUnder(event)));
+  canvas.addEventListener("dblclick", (event) => show(cardUnder(event)?.opens));
+  canvas.addEventListener("pointerover", (event) => {
+    clearTimeout(hovering);
+    hovering = setTimeout(() => hover(cardUnder(event)), 140);
+  });
   canvas.addEventListener("wheel", roll, { passive: false });
   addEventListener("pointermove", drag);
   addEventListener("pointerup", release);

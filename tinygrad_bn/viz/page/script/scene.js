@@ -219,32 +219,35 @@ function pictureOf(card, step = last) {
   return drawn && make(drawn, { "data-array": arrayOf(card, step) }, []);
 }
 
-function pathText(lengths) {
+/** Add up the ways from point to point, as which a path is written. */
+function pointsOf(lengths) {
   let [x, y] = [0, 0];
   const points = [];
   for (let i = 0; i < lengths.length; i += 2) {
     x += lengths[i];
     y += lengths[i + 1];
-    points.push(`${x} ${y}`);
+    points.push([x, y]);
   }
-  return `M${points[0]}C${points.slice(1).join(" ")}`;
+  return points;
+}
+
+function pathText(points) {
+  const [start, ...rest] = points.map((point) => point.join(" "));
+  return `M${start}C${rest.join(" ")}`;
 }
 
 function flowEdge([from, to, mark, lengths]) {
   const backward = scene.cards[to].level % 2 === 1;
+  const points = pointsOf(lengths);
   const path = svg("path", {
     class: `edge ${backward ? "backward" : "forward"}`,
-    d: pathText(lengths),
+    d: pathText(points),
   });
-  const elements = mark ? [path, markText(mark, lengths, backward)] : [path];
+  const elements = mark ? [path, markText(mark, points, backward)] : [path];
   return { from, to, elements };
 }
 
-function markText(mark, lengths, backward) {
-  const points = [[lengths[0], lengths[1]]];
-  for (let i = 2; i < lengths.length; i += 2) {
-    points.push([points.at(-1)[0] + lengths[i], points.at(-1)[1] + lengths[i + 1]]);
-  }
+function markText(mark, points, backward) {
   const [[ax, ay], [bx, by]] = backward ? points : [points.at(-1), points.at(-2)];
   const far = Math.hypot(bx - ax, by - ay) || 1;
   const along = Math.min(15, far) / far;

@@ -69,18 +69,7 @@ function rulePanel(step) {
       html("span", { class: "grad-text" }, `back through ${tensor.badge}`),
       tensor.name ? ` (${tensor.name})` : "",
     ),
-    html(
-      "div",
-      { class: "path" },
-      [
-        "backward",
-        tensor.op,
-        ...tensor.scope
-          .slice()
-          .reverse()
-          .map((s) => `in ${s}`),
-      ].join(" · "),
-    ),
+    whereabouts(tensor, ["backward", tensor.op], " · "),
     html("h3", { class: "grad" }, "gradient that arrives"),
     block(
       html("span", {}, html("code", {}, "g"), " in the rule: ", gradientText(step.tensor)),

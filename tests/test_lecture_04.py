@@ -1,0 +1,47 @@
+"""Chapter 1 of the lecture: what the demo of the hyperparameters claims is what it measures."""
+
+import pytest
+import test_demos
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return test_demos.load("04_hyperparameters")
+
+
+@pytest.fixture(scope="module")
+def ran(demo, tmp_path_factory):
+    out = tmp_path_factory.mktemp("04")
+    return demo.main(["--fast", "--out", str(out), "--seed", "0"]), out
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_the_learning_rate_explains_most(demo, ran, kind):
+    numbers, _ = ran
+    shares = {name: numbers[f"{kind}: {name}"] for name in demo.SPACES[kind]}
+    assert max(shares, key=shares.get) == "learning rate"
+    assert sum(shares.values()) == pytest.approx(1)
+    assert numbers[f"{kind}: best accuracy"] > 0.9
+    best = [numbers[f"{kind}, best quarter: {name}"] for name in demo.SPACES[kind]]
+    assert sum(best) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_a_range_holds_its_bounds_in_order(demo, ran, kind):
+    numbers, _ = ran
+    for name in demo.SPACES[kind]:
+        assert 0 <= numbers[f"{kind}: {name}, 5 %"] <= numbers[f"{kind}: {name}, 95 %"] <= 1
+
+
+def test_the_verdicts_follow_from_the_numbers(demo, ran):
+    other = dict(ran[0])
+    for kind in demo.SPACES:
+        other[f"{kind}: samples that the learning rate leads"] = 0.0
+    other |= {"SGD: beta": 0.3, "SGD: batch size": 0.3, "SGD: units": 0.3, "SGD: layers": 0.1}
+    other |= {"SGD: decay": 0.0, "Adam: beta2": 0.5}
+    assert [claim.reproduced for claim in demo.claims(other)] == ["no", "yes", "no"]
+
+
+def test_the_pictures_are_there(ran):
+    for name in ("importance", "slices"):
+        assert (ran[1] / f"{name}.png").stat().st_size > 10_000
