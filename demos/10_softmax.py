@@ -3,11 +3,11 @@
 Four classes in the plane: clouds, spiral arms, and two principal components of real digits. You
 will see
 
-- ``boundaries``: where softmax regression and a net with hidden layers change their minds, and how
-  far these boundaries are from straight lines;
+- ``lines`` and ``curves``: where softmax regression and a net with hidden layers change their
+  minds, and how far these boundaries are from straight lines;
 - ``temperature``: the probabilities of fixed logits from the hard maximum to uniform;
-- ``soft``: hard functions beside their soft forms, with derivatives, and whether gradient descent
-  gets through each of them;
+- ``soft`` and ``choices``: hard functions beside their soft forms, with derivatives, and whether
+  gradient descent gets through each of them;
 - two classes: the numbers of softmax and of logistic regression, and the training of both;
 - ``likelihood``: parameters fitted to data of a known model, closer to it the more data there are;
 - ``gradient``: logits, probabilities, target and gradient of one sample;
@@ -301,11 +301,11 @@ FORMS: dict[str, tuple[Callable[[Any], tg.Tensor], Callable[[Any], tg.Tensor]]] 
         tg.abs,
         lambda x: T * tg.logsumexp(tg.stack((x, -x), axis=-1) / T, axis=-1),
     ),
-    "sort and SoftSort": (
+    "sort (the second) and SoftSort": (
         lambda x: second_of_three(x, tg.hardmax),
         lambda x: second_of_three(x, warm),
     ),
-    "hard maximum, straight through": (
+    "hard and straight through": (
         lambda x: tg.hardmax(beside_zero(x))[:, 0],
         lambda x: straight_through(beside_zero(x), T)[:, 0],
     ),
@@ -339,7 +339,7 @@ def forms() -> dict[str, float]:
     return numbers
 
 
-THROUGH = "hard maximum, straight through"
+THROUGH = "hard and straight through"
 WAYS: dict[str, Callable[[Any], tg.Tensor]] = {
     "hard maximum": tg.hardmax,
     "softmax": tg.softmax,
@@ -619,44 +619,46 @@ def safety(seed: int) -> dict[str, Any]:
 
 
 def shading(p: np.ndarray) -> np.ndarray:
-    """Return colours of probabilities: each class's colour in its share, paler where unsure.
-
-    Probabilities are drawn in steps of a fifth.
-    """
-    p = np.round(5 * p) / 5
+    """Return the colour of the most probable class, paler in four steps where it is less sure."""
     colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in CLASS_COLOURS]) / 255
-    mixed = p @ colours
-    sure = (p.max(axis=-1, keepdims=True) - 0.25) / 0.75
-    return 1 - (1 - mixed) * (0.12 + 0.5 * sure)
+    steps = np.digitize(p.max(axis=-1, keepdims=True), (0.5, 0.75, 0.95))
+    return 1 - (1 - colours[p.argmax(axis=-1)]) * (0.15 + 0.17 * steps)
 
 
 PIXELS = {"origin": "lower", "interpolation": "nearest"}
 
 
 def draw_boundaries(shown: dict[Any, Any], out: Path) -> None:
-    """Draw regions, probabilities as shading, and the test points."""
-    figure, grid = lecture.axes(2, 3, size=(2.9, 3.1))
-    for (name, net), (data, model) in shown.items():
-        axes = grid[NETS.index(net), SETS.index(name)]
-        reach = float(np.abs(data.x).max()) * 1.05
-        line = np.linspace(-reach, reach, 280)
-        points = np.stack(np.meshgrid(line, line), axis=-1)
-        p = probabilities(model, points.reshape(-1, 2)).reshape(*points.shape[:2], 4)
-        axes.imshow(shading(p), extent=(-reach, reach, -reach, reach), **PIXELS)
-        for k in range(4):
-            lead = np.log(p[..., k]) - np.log(np.delete(p, k, axis=-1)).max(axis=-1)
-            axes.contour(line, line, lead, levels=[0], colors="#333333", linewidths=1)
-            at = data.x_test[data.y_test == k]
-            axes.scatter(*at.T, s=11, color=CLASS_COLOURS[k], edgecolor="white", linewidth=0.5)
-        accuracy = (decide(model, data.x_test) == data.y_test).mean()
-        axes.set_title(f"{name}, {net}: {accuracy:.0%}", fontsize=11)
-        axes.set(xticks=[], yticks=[])
-        axes.spines[["left", "bottom"]].set_visible(False)
-    figure.suptitle(
-        "Softmax alone divides the plane by straight lines, with hidden layers by curves\n"
-        "(dots: test points; per cent: those of them on the right side)"
-    )
-    lecture.save(figure, out, "boundaries")
+    """Draw regions, probabilities as shading, and the test points, a picture for each net."""
+    for net, title, file in (
+        (NETS[0], "Softmax alone divides the plane by straight lines", "lines"),
+        (NETS[1], "With hidden layers softmax divides it by curves", "curves"),
+    ):
+        figure, grid = lecture.axes(1, 3, size=(3.0, 3.3))
+        for axes, name in zip(grid, SETS, strict=True):
+            data, model = shown[name, net]
+            draw_plane(axes, data, model)
+            accuracy = (decide(model, data.x_test) == data.y_test).mean()
+            axes.set_title(f"{name}: {accuracy:.0%} right")
+        shades = "shades: 95 %, 75 %, 50 % sure, and less; dots: test points"
+        figure.suptitle(f"{title} ({shades})")
+        lecture.save(figure, out, file)
+
+
+def draw_plane(axes: Any, data: lecture.Split, model: nn.Module) -> None:
+    """Draw the plane as a model divides it."""
+    reach = float(np.abs(data.x).max()) * 1.05
+    line = np.linspace(-reach, reach, 280)
+    points = np.stack(np.meshgrid(line, line), axis=-1)
+    p = probabilities(model, points.reshape(-1, 2)).reshape(*points.shape[:2], 4)
+    axes.imshow(shading(p), extent=(-reach, reach, -reach, reach), **PIXELS)
+    for k in range(4):
+        lead = np.log(p[..., k]) - np.log(np.delete(p, k, axis=-1)).max(axis=-1)
+        axes.contour(line, line, lead, levels=[0], colors="#333333", linewidths=1)
+        at = data.x_test[data.y_test == k]
+        axes.scatter(*at.T, s=11, color=CLASS_COLOURS[k], edgecolor="white", linewidth=0.5)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[["left", "bottom"]].set_visible(False)
 
 
 def draw_temperature(out: Path) -> None:
@@ -686,28 +688,24 @@ def draw_temperature(out: Path) -> None:
     lecture.save(figure, out, "temperature")
 
 
-def draw_soft(out: Path) -> None:
-    """Draw each hard function and its soft form, and below them their derivatives."""
-    figure, grid = lecture.axes(4, 3, size=(2.9, 1.75), sharex=True)
-    for i, (name, pair) in enumerate(FORMS.items()):
-        above, below = grid[2 * (i // 3), i % 3], grid[2 * (i // 3) + 1, i % 3]
+def draw_soft(names: Sequence[str], title: str, out: Path, file: str) -> None:
+    """Draw hard functions and their soft forms, and below them their derivatives."""
+    figure, grid = lecture.axes(2, len(names), size=(3.4, 2.1), sharex=True)
+    for (above, below), name in zip(grid.T, names, strict=True):
         for f, colour, width, label in zip(
-            pair, (GREY, GREEN), (4, 1.8), ("hard", "soft"), strict=True
+            FORMS[name], (GREY, GREEN), (4, 1.8), ("hard", "soft"), strict=True
         ):
             above.plot(SPAN, f(SPAN).data, color=colour, linewidth=width, label=label)
             below.plot(SPAN, slope(f), color=colour, linewidth=width)
-        above.set_title(name, fontsize=11)
+        above.set_title(name)
         below.set_xlabel("x")
         for axes in (above, below):
             axes.locator_params(nbins=4)
-        if i % 3 == 0:
-            above.set_ylabel("value")
-            below.set_ylabel("derivative")
+    grid[0, 0].set_ylabel("value")
+    grid[1, 0].set_ylabel("derivative")
     grid[0, 0].legend(frameon=False)
-    figure.suptitle(
-        f"Hard (grey) and soft (green) at T = {T}: where grey has no slope, green passes one on"
-    )
-    lecture.save(figure, out, "soft")
+    figure.suptitle(title)
+    lecture.save(figure, out, file)
 
 
 def draw_likelihood(numbers: dict[str, Any], counts: Sequence[int], out: Path) -> None:
@@ -936,7 +934,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     options = lecture.options(__doc__, argv, out="10_softmax")
     seeds = range(options.seed, options.seed + (1 if options.fast else 5))
     numbers: dict[str, Any] = {"seeds": len(seeds)}
-    planes, shown = boundaries(seeds, epochs=60 if options.fast else 200)
+    planes, shown = boundaries(seeds, epochs=50 if options.fast else 200)
     numbers |= planes | temperatures() | forms()
 
     starts = 200 if options.fast else 1000
@@ -957,12 +955,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     numbers["two classes: drift of the sum of the weights"] = doubled.drift
 
     counts = (300, 1000, 3000) if options.fast else (300, 1000, 3000, 10_000, 30_000)
-    numbers |= likelihood(counts, 10 if options.fast else 40, options.seed)
+    numbers |= likelihood(counts, 8 if options.fast else 40, options.seed)
     numbers |= products(options.seed) | gradients(options.seed) | safety(options.seed)
 
     draw_boundaries(shown, options.out)
     draw_temperature(options.out)
-    draw_soft(options.out)
+    names = list(FORMS)
+    draw_soft(
+        names[:3], f"Soft forms (T = {T}): rounded where the hard one jumps", options.out, "soft"
+    )
+    draw_soft(names[3:], "Choices: the hard one has no slope at all", options.out, "choices")
     draw_likelihood(numbers, counts, options.out)
     draw_gradient(options.out)
     draw_safety(options.out)
