@@ -631,10 +631,10 @@ PIXELS = {"origin": "lower", "interpolation": "nearest"}
 def draw_boundaries(shown: dict[Any, Any], out: Path) -> None:
     """Draw regions, probabilities as shading, and the test points, a picture for each net."""
     for net, title, file in (
-        (NETS[0], "Softmax alone divides the plane by straight lines", "lines"),
-        (NETS[1], "With hidden layers softmax divides it by curves", "curves"),
+        (NETS[0], "Softmax alone divides by straight lines", "lines"),
+        (NETS[1], "With hidden layers it divides by curves", "curves"),
     ):
-        figure, grid = lecture.axes(1, 3, size=(3.0, 3.3))
+        figure, grid = lecture.axes(1, 3, size=(2.9, 3.2))
         for axes, name in zip(grid, SETS, strict=True):
             data, model = shown[name, net]
             draw_plane(axes, data, model)
@@ -962,7 +962,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     draw_temperature(options.out)
     names = list(FORMS)
     draw_soft(
-        names[:3], f"Soft forms (T = {T}): rounded where the hard one jumps", options.out, "soft"
+        names[:3],
+        f"Soft forms (T = {T}): rounded where the hard one jumps or bends",
+        options.out,
+        "soft",
     )
     draw_soft(names[3:], "Choices: the hard one has no slope at all", options.out, "choices")
     draw_likelihood(numbers, counts, options.out)
