@@ -88,6 +88,8 @@ def tables(text: str, claims: Mapping[str, list[lecture.Claim]], pages: Mapping[
     """Return a page's text with its tables filled: of one demo where it names one, else of all."""
 
     def table(found: re.Match[str]) -> str:
+        if found[2] and found[2] not in claims:
+            return found[0]
         names = [found[2]] if found[2] else sorted(claims)
         lines = ["| claim | source | here? | figures |", "|---|---|---|---|"]
         for name in names:
