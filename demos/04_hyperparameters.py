@@ -153,7 +153,7 @@ def claims(numbers: Mapping[str, Any]) -> list[lecture.Claim]:
     return [
         lecture.Claim(
             "The learning rate is the most important hyperparameter.",
-            "lecture",
+            "the lecture",
             _graded(min(leads) >= 0.95, max(leads) >= 0.95),
             f"share of the variance {rate[0]:.0%} with SGD and {rate[1]:.0%} with Adam, first in "
             f"{leads[0]:.0%} and {leads[1]:.0%} of the bootstrap samples; what decides whether a "
@@ -161,13 +161,13 @@ def claims(numbers: Mapping[str, Any]) -> list[lecture.Claim]:
         ),
         lecture.Claim(
             "Behind it come momentum beta, batch size and hidden units; then layers and decay.",
-            "lecture",
+            "the lecture",
             _graded(before == 6, before >= 3),
             "shares with SGD: " + _listed(second) + "; " + _listed(third),
         ),
         lecture.Claim(
             "Adam's beta1, beta2 and epsilon hardly need tuning.",
-            "lecture",
+            "the lecture",
             _graded(sum(adam.values()) < 0.05, max(adam.values()) < 0.05),
             "shares: " + _listed(adam),
         ),

@@ -434,40 +434,40 @@ def claims(numbers: Mapping[str, Any]) -> list[lecture.Claim]:
     return [
         lecture.Claim(
             "gamma = sigma and beta = mu give z back: batch norm can be the identity.",
-            "lecture; Ioffe & Szegedy (2015), section 3",
+            "the lecture; Ioffe & Szegedy (2015), section 3",
             "yes" if back < 8 else "no",
             f"equal to {back:.1f} roundings",
         ),
         *(_affine(numbers, bend) for bend in ("sigmoid", "ReLU")),
         lecture.Claim(
             "A bias before batch norm does nothing, and can be left out.",
-            "lecture",
+            "the lecture",
             "yes" if ratio < 1e-12 and changed < 1e-12 else "no",
             f"its gradient is {ratio:.0e} of the weights'; a bias of size 10 changes the logits by "
             f"{changed:.0e}",
         ),
         lecture.Claim(
             "Every mini-batch has its own mean and variance: small ones add noise.",
-            "lecture",
+            "the lecture",
             "yes" if abs(slope + 0.5) < 0.05 else "no",
             f"the mean of m samples varies like m to the power {slope:.2f}",
         ),
         lecture.Claim(
             "Gamma and beta are updated like weights: by SGD, momentum, RMSprop or Adam.",
-            "lecture",
+            "the lecture",
             "yes" if max(off.values()) <= 16 else "no",
             "two updates against the equations, in roundings: "
             + ", ".join(f"{name} {value:.1f}" for name, value in off.items()),
         ),
         lecture.Claim(
             "Bias correction makes the first running averages right.",
-            "lecture (exponentially weighted averages)",
+            "the lecture (exponentially weighted averages)",
             "yes" if with_ < 0.5 * without else "no",
             f"error of the mean after one mini-batch {without:.2f} sigma, corrected {with_:.2f}",
         ),
         lecture.Claim(
             "At test, running averages allow one example at a time.",
-            "lecture",
+            "the lecture",
             "yes" if single < 1e-12 and whole > two else "no",
             f"one at a time differs from all at once by {single:.0e}; accuracy {whole:.1%}, with "
             f"the statistics of two test samples {two:.1%}",
@@ -490,7 +490,7 @@ def _affine(numbers: Mapping[str, Any], bend: str) -> lecture.Claim:
     held = [5 * won >= 4 * seeds for won in (better, lower, sooner)]
     return lecture.Claim(
         f"Trained gamma and beta are part of why batch norm works ({bend} net).",
-        "lecture",
+        "the lecture",
         "yes" if all(held) else "partly" if any(held) else "no",
         f"held-out accuracy {spread(trained)} trained, {spread(frozen)} frozen; of {seeds} seeds "
         f"better {better}, 95 % sooner {sooner}, training loss lower {lower}",
