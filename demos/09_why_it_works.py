@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter
 from tqdm import tqdm
 
 import lecture
-from deep_nets import NOISY, NORM, PLAIN, SETTINGS, Run, Setting, load, train
+from deep_nets import NOISY, NORM, PLAIN, SETTINGS, Run, Setting, Task, load, train
 from smoothness import SHIFT, SMOOTH, sides
 
 COLOURS = {PLAIN: lecture.ORANGE, NORM: lecture.BLUE, NOISY: lecture.PURPLE}
@@ -37,10 +38,22 @@ ENDS = ("", ", least", ", most")
 EQUAL, BOUND = "theorem 4.1: deviation from equality, eps 0", "theorem 4.1: left over right, eps"
 PAPER, IOFFE = "Santurkar et al. 2018", "Ioffe & Szegedy 2015; lecture"
 SMOOTHER = (
-    ("loss range", "The loss varies less along the gradient", f"{PAPER}, section 3"),
-    ("gradient change", "The gradient changes less along the gradient", f"{PAPER}, section 3"),
-    ("beta", "The effective beta-smoothness is better", f"{PAPER}, section 3"),
-    ("top eigenvalue", "The largest eigenvalue of the Hessian is smaller", "lecture"),
+    (
+        "loss range",
+        "With batch norm the loss varies less along the gradient",
+        f"{PAPER}, section 3",
+    ),
+    (
+        "gradient change",
+        "With batch norm the gradient changes less along itself",
+        f"{PAPER}, section 3",
+    ),
+    (
+        "beta",
+        "With batch norm the effective beta, the roughness, is smaller",
+        f"{PAPER}, section 3",
+    ),
+    ("top eigenvalue", "With batch norm the Hessian's largest eigenvalue is smaller", "lecture"),
 )
 
 Runs: TypeAlias = "dict[str, dict[tuple[str, str], list[Run]]]"
@@ -59,8 +72,8 @@ class Plan:
     rates: tuple[float, ...]
 
 
-FULL = Plan(5, 200, 7, trial=100, tuning=2, samples=4000, rates=(0.03, 0.1, 0.3, 1.0, 3.0, 10.0))
-FAST = Plan(1, 45, 2, trial=30, tuning=1, samples=1000, rates=(0.1, 0.3, 1.0))
+FULL = Plan(5, 200, 6, trial=80, tuning=2, samples=4000, rates=(0.03, 0.1, 0.3, 1.0, 3.0, 10.0))
+FAST = Plan(1, 40, 2, trial=20, tuning=1, samples=1000, rates=(0.1, 1.0))
 
 
 # the experiments ---------------------------------------------------------------------------------
@@ -143,11 +156,8 @@ def theorem(rounds: int, seed: int) -> dict[str, float]:
 def comparisons(numbers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Give each setting with each rate, once where both rates are the same."""
     for setting, which in product((s.name for s in SETTINGS), (SAME, OWN)):
-        if (
-            which == SAME
-            or numbers[f"{setting}, {OWN}, {NORM}: rate"]
-            != (numbers[f"{setting}, {SAME}, {NORM}: rate"])
-        ):
+        here, plain = (numbers[f"{setting}, {which}, {kind}: rate"] for kind in (NORM, PLAIN))
+        if which == SAME or here != plain:
             yield setting, which
 
 
@@ -158,7 +168,7 @@ def graded(yes: Sequence[bool]) -> lecture.Verdict:
 
 def told(numbers: Mapping[str, Any], name: str) -> str:
     """Say a median, and from where to where its seeds reach."""
-    return "{:.2g} ({:.2g} to {:.2g})".format(*(numbers[name + end] for end in ENDS))
+    return "{:.3g} ({:.3g} to {:.3g})".format(*(numbers[name + end] for end in ENDS))
 
 
 def below(numbers: Mapping[str, Any], text: str, source: str, measure: str) -> lecture.Claim:
@@ -195,7 +205,7 @@ def noise_claims(numbers: Mapping[str, Any]) -> Iterator[lecture.Claim]:
             figures.append(f"{setting}, {which} {figure}")
         what = "deviations that a mean moves in a step: " if limit is None else f"{measure}: "
         yield lecture.Claim(
-            f"{text}.", f"{PAPER}, section 2.1", graded(found), what + "; ".join(figures)
+            f"{text}.", f"{PAPER}, section 2", graded(found), what + "; ".join(figures)
         )
 
 
@@ -205,7 +215,7 @@ def linear_claim(numbers: Mapping[str, Any]) -> lecture.Claim:
     return lecture.Claim(
         "In a deep linear net G and G' are almost uncorrelated with batch norm, and without it "
         "there is almost no shift.",
-        f"{PAPER}, section 2.2",
+        f"{PAPER}, section 2",
         graded([numbers[f"{norm}, most"] < 0.3, numbers[f"{plain}, least"] > 0.9]),
         f"cosine of G and G' {told(numbers, norm)} with batch norm, {told(numbers, plain)} without",
     )
@@ -224,8 +234,8 @@ def relative_claim(numbers: Mapping[str, Any]) -> lecture.Claim:
         for setting, which in comparisons(numbers)
     }
     return lecture.Claim(
-        "All that holds too when steps are measured in lengths of the weights.",
-        "own question",
+        "All four are smaller too in parameters relative to the lengths of the weights.",
+        "check of the above",
         graded([count == len(SMOOTH) for count in counts.values()]),
         "measures that are better with batch norm, of 4: "
         + "; ".join(f"{name} {count}" for name, count in counts.items()),
@@ -253,8 +263,8 @@ def claims(numbers: Mapping[str, Any]) -> list[lecture.Claim]:
     apart, ratio = numbers[EQUAL], numbers[BOUND]
     first = "Batch norm reduces internal covariate shift"
     return [
-        below(numbers, f"{first}: the change of a gradient, |G - G'|.", IOFFE, "shift"),
-        below(numbers, f"{first}, relative to the gradient's length.", IOFFE, "relative shift"),
+        below(numbers, f"{first}: |G - G'| is smaller.", IOFFE, "shift"),
+        below(numbers, f"{first}: |G - G'| / |G| is smaller.", IOFFE, "relative shift"),
         linear_claim(numbers),
         *noise_claims(numbers),
         *(below(numbers, f"{text}.", source, name) for name, text, source in SMOOTHER),
@@ -288,20 +298,29 @@ def draw_training(runs: Runs, out: Path) -> None:
     """Draw the loss on the way, at the plain net's rate and at each net's own."""
     figure, grid = lecture.axes(2, len(SETTINGS), size=(3.9, 2.9))
     for (row, which), (column, setting) in product(enumerate((SAME, OWN)), enumerate(SETTINGS)):
-        axes = grid[row, column]
+        axes, each = grid[row, column], runs[setting.name]
+        if which == OWN and each[OWN, NORM] is each[SAME, NORM]:
+            axes.set_axis_off()
+            axes.text(0.5, 0.5, "its own rate is the same", ha="center", transform=axes.transAxes)
+            continue
         for kind in setting.kinds:
-            each = runs[setting.name][which, kind]
-            over_seeds(axes, each[0].at, [run.loss for run in each], kind)
-            axes.lines[-1].set_label(f"{kind}, {each[0].rate:g}")
-        axes.set(title=f"{setting.name}, {which}", xlabel="step", yscale="log")
-        axes.yaxis.set_major_formatter(lambda loss, _: f"{loss:g}")
-        axes.yaxis.set_minor_formatter(
-            lambda loss, _: f"{loss:g}" if f"{loss:g}"[-1] in "246" else ""
-        )
-        axes.legend(frameon=False, title="learning rate", fontsize=8, title_fontsize=8)
+            nets = each[which, kind]
+            over_seeds(axes, nets[0].at, [run.loss for run in nets], kind)
+            axes.lines[-1].set_label(f"{kind}, {nets[0].rate:g}")
+        axes.set(title=f"{setting.name}, {which}", xlabel="step")
+        plain_log(axes)
+        axes.legend(frameon=False, title="net, learning rate", fontsize=8, title_fontsize=8)
     for axes in grid[:, 0]:
         axes.set_ylabel("training loss")
     lecture.save(figure, out, "training")
+
+
+def plain_log(axes: Any) -> None:
+    """Make the vertical axis logarithmic, with plain numbers at 1, 2 and 5."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def draw_shift(runs: Runs, out: Path) -> None:
@@ -312,53 +331,55 @@ def draw_shift(runs: Runs, out: Path) -> None:
             each = runs[setting.name][SAME, kind]
             over_seeds(axes, each[0].points, [run.measured["cosine"] for run in each], kind)
         axes.axhline(0, color=lecture.GREY, linewidth=0.8)
-        axes.set(title=f"{setting.name}, rate {each[0].rate:g}", xlabel="step", ylim=(-0.2, 1.03))
+        axes.set(title=f"{setting.name}, rate {each[0].rate:g}", xlabel="step", ylim=(-0.4, 1.03))
     grid[0].set_ylabel("cosine of G and G'")
     grid[0].legend(frameon=False, loc="lower left")
-    figure.suptitle("1: no covariate shift. Batch norm does not keep the gradient there")
+    figure.suptitle("Cosine 1 is no covariate shift")
     lecture.save(figure, out, "shift")
 
 
 def draw_landscape(runs: Runs, out: Path) -> None:
-    """Draw how loss and gradient vary along the gradient: medians over seeds."""
-    figure, grid = lecture.axes(3, len(SETTINGS), size=(3.9, 2.5))
-    for column, setting in enumerate(SETTINGS):
-        for kind in (PLAIN, NORM):
-            each = runs[setting.name][SAME, kind]
-            for row, name in enumerate(("losses", "changes")):
-                ends = np.median([run.measured[name] for run in each], axis=0)
-                middle = np.sqrt(ends.prod(axis=1))
-                band(grid[row, column], each[0].points, ends[:, 0], ends[:, 1], middle, kind)
-            over_seeds(
-                grid[2, column], each[0].points, [run.measured["beta"] for run in each], kind
-            )
+    """Draw how loss and gradient vary along the gradient: bands over steps, medians of seeds."""
+    figure, grid = lecture.axes(3, len(SETTINGS), size=(3.9, 2.4))
+    for (column, setting), kind in product(enumerate(SETTINGS), (PLAIN, NORM)):
+        each = runs[setting.name][SAME, kind]
+        for axes, name in zip(grid[:2, column], ("losses", "changes"), strict=True):
+            ends = np.median([run.measured[name] for run in each], axis=0)
+            band(axes, each[0].points, *ends.T, np.sqrt(ends.prod(axis=1)), kind)
+        betas = [run.measured["beta"] for run in each]
+        over_seeds(grid[2, column], each[0].points, betas, kind)
         grid[0, column].set(title=f"{setting.name}, rate {each[0].rate:g}")
         grid[2, column].set(xlabel="step")
-    for axes, label in zip(
-        grid[:, 0], ("loss", "change of the gradient", "effective beta"), strict=True
-    ):
+    labels = ("loss", "change of the gradient", "effective beta")
+    for axes, label in zip(grid[:, 0], labels, strict=True):
         axes.set_ylabel(label)
     for axes in grid.ravel():
-        axes.set_yscale("log")
+        plain_log(axes)
     grid[0, 0].legend(frameon=False)
+    figure.suptitle(
+        "Along the gradient, half a learning rate to four: smooth is narrow above, low below"
+    )
     lecture.save(figure, out, "landscape")
 
 
 def draw_ratios(numbers: Mapping[str, Any], out: Path) -> None:
     """Draw every measure with batch norm over that without: left of 1 is better."""
     figure, grid = lecture.axes(1, len(SETTINGS), size=(3.9, 4.4), sharey=True)
-    rows = -np.arange(len(MEASURES))
+    rows, drawn = -np.arange(len(MEASURES)), list(comparisons(numbers))
     for axes, setting in zip(grid, SETTINGS, strict=True):
         for which, colour, down in ((SAME, lecture.GREY, 0.14), (OWN, lecture.BLUE, -0.14)):
+            if (setting.name, which) not in drawn:
+                continue
             names = [f"{setting.name}, {which}: {measure}, ratio" for measure in MEASURES]
             middle, low, high = ([numbers[n + end] for n in names] for end in ENDS)
             axes.hlines(rows + down, low, high, color=colour, linewidth=2)
             axes.plot(middle, rows + down, "o", color=colour, label=which)
         axes.axvline(1, color="black", linewidth=0.8)
+        axes.axhline(0.5 - len(SHIFT), color=lecture.GREY, linewidth=0.5)
         axes.set(title=setting.name, xscale="log", xlabel="with batch norm / without")
     grid[0].set(yticks=rows, yticklabels=MEASURES)
-    grid[-1].legend(frameon=False, loc="lower right")
-    figure.suptitle("Left of 1, batch norm has less shift or a smoother loss")
+    grid[1].legend(frameon=False, loc="upper left")
+    figure.suptitle("Left of 1, batch norm has less shift (above) or a smoother loss (below)")
     lecture.save(figure, out, "ratios")
 
 

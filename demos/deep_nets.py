@@ -101,7 +101,7 @@ def initial(sizes: Sequence[int], gain: float, seed: int) -> Params:
 
 
 def noise(rng: np.random.Generator, samples: int, units: int) -> Batch:
-    """Draw factors and offsets (samples, units), as Santurkar et al. (2018, section 2.1) inject.
+    """Draw factors and offsets (samples, units), as Santurkar et al. (2018, section 2) inject.
 
     They are i.i.d. over samples, from a distribution of non-zero mean and non-unit variance that
     is each unit's own, and another at every call.
@@ -167,7 +167,7 @@ def train(task: Task, kind: str, rate: float, steps: int, seed: int, points: int
         with np.errstate(over="ignore", invalid="ignore"):
             gradient = slope(loss_of(task, kind, batch, rng))(params)[1]
             after = shaped(flat(params) - rate * flat(gradient), params)
-            if step % (steps // 30) == 0:
+            if step % (steps // 20) == 0:
                 loss = probe(after).item()
                 run.at.append(step)
                 run.loss.append(loss if np.isfinite(loss) else np.inf)
