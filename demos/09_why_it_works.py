@@ -7,8 +7,7 @@ on pictures, and a deep linear net on Gaussian data with gradients of the full b
 - ``training``: the loss of both, and of a third net with noise injected after batch norm;
 - ``shift``: how much a layer's gradient turns when the layers before it are updated;
 - ``landscape``: how loss and gradient vary along the gradient, over training;
-- ``ratios``: every measure with batch norm over that without, in raw parameters and relative to the
-  length of the weights, on which the loss does not depend before batch norm;
+- ``ratios``: every measure with over without batch norm, raw and relative to the weights' length;
 - whether theorem 4.1, on the length of the gradient behind batch norm, holds.
 
     python demos/09_why_it_works.py [--fast] [--out DIR] [--seed N]
@@ -134,7 +133,7 @@ def summary(setting: Setting, runs: Mapping[tuple[str, str], list[Run]]) -> dict
         if kind != NOISY:
             cosines = [float(np.mean(run.measured["cosine"])) for run in each]
             numbers |= spread(f"{name}: cosine", cosines)
-    for which, measure in product((SAME, OWN), MEASURES):
+    for which, measure in product((SAME, OWN), (*MEASURES, "first gradient")):
         pairs = zip(runs[which, NORM], runs[which, PLAIN], strict=True)
         ratios = [norm.mean_of(measure) / plain.mean_of(measure) for norm, plain in pairs]
         numbers |= spread(f"{setting.name}, {which}: {measure}, ratio", ratios)
@@ -203,7 +202,7 @@ def noise_claims(numbers: Mapping[str, Any]) -> Iterator[lecture.Claim]:
                 found.append(numbers[name if limit > 1 else f"{name}, most"] < limit)
                 figure = told(numbers, name)
             figures.append(f"{setting}, {which} {figure}")
-        what = "deviations that a mean moves in a step: " if limit is None else f"{measure}: "
+        what = "deviations that a mean moves in a step: " if limit is None else f"mean {measure}: "
         yield lecture.Claim(
             f"{text}.", f"{PAPER}, section 2", graded(found), what + "; ".join(figures)
         )
@@ -223,8 +222,7 @@ def linear_claim(numbers: Mapping[str, Any]) -> lecture.Claim:
 
 def smoother(numbers: Mapping[str, Any], setting: str, which: str, tail: str) -> int:
     """Count the measures of smoothness that are better with batch norm, for all seeds."""
-    names = [f"{setting}, {which}: {measure}{tail}, ratio, most" for measure in SMOOTH]
-    return sum(numbers[name] < 1 for name in names)
+    return sum(numbers[f"{setting}, {which}: {m}{tail}, ratio, most"] < 1 for m in SMOOTH)
 
 
 def relative_claim(numbers: Mapping[str, Any]) -> lecture.Claim:
@@ -251,8 +249,8 @@ def account(numbers: Mapping[str, Any]) -> lecture.Claim:
         if numbers[f"{gain}, most"] < 1:
             found.append(better > len(SMOOTH))
         figures.append(
-            f"{setting}, {which}: {told(numbers, gain)} times the plain net's loss, smoother by "
-            f"{better} of {2 * len(SMOOTH)}"
+            f"{setting}, {which}: {told(numbers, gain)} times the plain net's mean loss, "
+            f"smoother by {better} of {2 * len(SMOOTH)}"
         )
     text = "Where batch norm trains faster, its landscape is smoother (by most measures)."
     return lecture.Claim(text, f"lecture; {PAPER}", graded(found), "; ".join(figures))
@@ -285,7 +283,9 @@ def claims(numbers: Mapping[str, Any]) -> list[lecture.Claim]:
 
 def band(axes: Any, at: Sequence[int], low: Any, high: Any, middle: Any, kind: str) -> None:
     """Draw a line in its band."""
-    axes.fill_between(at, low, high, color=COLOURS[kind], alpha=0.22, linewidth=0)
+    axes.fill_between(
+        at, low, high, color=COLOURS[kind], alpha=0.22, linewidth=0, antialiased=False
+    )
     axes.plot(at, middle, color=COLOURS[kind], linewidth=1.8, label=kind)
 
 
@@ -295,23 +295,20 @@ def over_seeds(axes: Any, at: Sequence[int], rows: Sequence[Sequence[float]], ki
 
 
 def draw_training(runs: Runs, out: Path) -> None:
-    """Draw the loss on the way, at the plain net's rate and at each net's own."""
-    figure, grid = lecture.axes(2, len(SETTINGS), size=(3.9, 2.9))
-    for (row, which), (column, setting) in product(enumerate((SAME, OWN)), enumerate(SETTINGS)):
+    """Draw the loss of the nets on pictures, at the plain net's rate and at each net's own."""
+    pictured = [setting for setting in SETTINGS if not setting.linear]
+    figure, grid = lecture.axes(2, len(pictured), size=(3.6, 2.3))
+    for (row, which), (column, setting) in product(enumerate((SAME, OWN)), enumerate(pictured)):
         axes, each = grid[row, column], runs[setting.name]
-        if which == OWN and each[OWN, NORM] is each[SAME, NORM]:
-            axes.set_axis_off()
-            axes.text(0.5, 0.5, "its own rate is the same", ha="center", transform=axes.transAxes)
-            continue
         for kind in setting.kinds:
-            nets = each[which, kind]
-            over_seeds(axes, nets[0].at, [run.loss for run in nets], kind)
-            axes.lines[-1].set_label(f"{kind}, {nets[0].rate:g}")
-        axes.set(title=f"{setting.name}, {which}", xlabel="step")
+            found = [run.loss for run in each[which, kind]]
+            over_seeds(axes, each[which, kind][0].at, found, kind)
+        rates = ", ".join(f"{each[which, kind][0].rate:g}" for kind in setting.kinds)
+        axes.set(title=f"{setting.name}, rates {rates}", xlabel="step")
         plain_log(axes)
-        axes.legend(frameon=False, title="net, learning rate", fontsize=8, title_fontsize=8)
     for axes in grid[:, 0]:
         axes.set_ylabel("training loss")
+    grid[0, 1].legend(frameon=False, fontsize=9)
     lecture.save(figure, out, "training")
 
 
@@ -340,7 +337,7 @@ def draw_shift(runs: Runs, out: Path) -> None:
 
 def draw_landscape(runs: Runs, out: Path) -> None:
     """Draw how loss and gradient vary along the gradient: bands over steps, medians of seeds."""
-    figure, grid = lecture.axes(3, len(SETTINGS), size=(3.9, 2.4))
+    figure, grid = lecture.axes(3, len(SETTINGS), size=(3.0, 1.7))
     for (column, setting), kind in product(enumerate(SETTINGS), (PLAIN, NORM)):
         each = runs[setting.name][SAME, kind]
         for axes, name in zip(grid[:2, column], ("losses", "changes"), strict=True):
@@ -350,12 +347,12 @@ def draw_landscape(runs: Runs, out: Path) -> None:
         over_seeds(grid[2, column], each[0].points, betas, kind)
         grid[0, column].set(title=f"{setting.name}, rate {each[0].rate:g}")
         grid[2, column].set(xlabel="step")
-    labels = ("loss", "change of the gradient", "effective beta")
+    labels = ("loss", "gradient change", "effective beta")
     for axes, label in zip(grid[:, 0], labels, strict=True):
         axes.set_ylabel(label)
     for axes in grid.ravel():
         plain_log(axes)
-    grid[0, 0].legend(frameon=False)
+    grid[2, 2].legend(frameon=False)
     figure.suptitle(
         "Along the gradient, half a learning rate to four: smooth is narrow above, low below"
     )
@@ -391,9 +388,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     numbers: dict[str, Any] = theorem(50 if options.fast else 500, options.seed)
     for setting in SETTINGS:
         numbers |= summary(setting, runs[setting.name])
-    draw_training(runs, options.out)
-    draw_shift(runs, options.out)
-    draw_landscape(runs, options.out)
+    for draw in (draw_training, draw_shift, draw_landscape):
+        draw(runs, options.out)
     draw_ratios(numbers, options.out)
     lecture.report(numbers, claims(numbers), options.out)
     return numbers

@@ -203,6 +203,7 @@ def add(
     found: dict[str, Any] = {"movement": movement(*seen)}
     if kind != NOISY:
         loss = loss_of(task, kind, batch)
+        found["first gradient"] = np.linalg.norm(slope(loss)(step[0])[1][0]["w"])
         found |= covariate_shift(slope(loss), *step)
         found |= landscape(loss, step[0], run.rate, hessian=hessian)
     for name, value in found.items():

@@ -63,6 +63,12 @@ def test_covariate_shift_is_not_less_with_batch_norm_in_sigmoids(ran):
     assert numbers["sigmoid, own rate: relative shift, ratio"] > 2
 
 
+def test_the_gradient_arrives_in_a_deep_sigmoid_net_by_batch_norm(ran):
+    numbers, _ = ran
+    assert numbers["sigmoid, own rate: first gradient, ratio"] > 5
+    assert 0.2 < numbers["ReLU, same rate: first gradient, ratio"] < 5
+
+
 def test_relative_to_the_weights_the_relu_net_is_smoother_with_batch_norm(ran):
     numbers, _ = ran
     for measure in smoothness.SMOOTH[:2]:
@@ -112,15 +118,15 @@ def test_the_pictures_are_there(ran):
 
 # theorem 4.1 -------------------------------------------------------------------------------------
 
-finite = st.floats(-10, 10, allow_subnormal=False)
+eighths = st.integers(-80, 80).map(lambda i: i / 8)
 features = st.integers(3, 24).flatmap(
     lambda m: st.tuples(
-        arrays(float, (m, 1), elements=finite), arrays(float, (m, 1), elements=finite)
+        arrays(float, (m, 1), elements=eighths), arrays(float, (m, 1), elements=eighths)
     )
 )
 
 
-@given(features, st.floats(-5, 5), st.sampled_from([0.0, 1e-5, 1e-1, 10.0]))
+@given(features, eighths, st.sampled_from([0.0, 1e-5, 1e-1, 10.0]))
 def test_theorem_41_is_an_equality_but_for_eps(pair, gamma, eps):
     y, g = pair
     y = y + np.linspace(-1, 1, len(y))[:, None] * (np.ptp(y) < 1e-2)  # eps 0 needs a variance
