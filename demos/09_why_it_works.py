@@ -35,7 +35,7 @@ MEASURES = (*SHIFT, *SMOOTH, *(f"{name}, relative" for name in SMOOTH))
 ENDS = ("", ", least", ", most")
 """How the names of a median, and of its range over seeds, end."""
 EQUAL, BOUND = "theorem 4.1: deviation from equality, eps 0", "theorem 4.1: left over right, eps"
-PAPER, IOFFE = "Santurkar et al. 2018", "Ioffe & Szegedy 2015; lecture"
+PAPER, IOFFE = "Santurkar et al. 2018", "the lecture; Ioffe & Szegedy 2015"
 SMOOTHER = (
     (
         "loss range",
@@ -52,7 +52,11 @@ SMOOTHER = (
         "With batch norm the effective beta, the roughness, is smaller",
         f"{PAPER}, section 3",
     ),
-    ("top eigenvalue", "With batch norm the Hessian's largest eigenvalue is smaller", "lecture"),
+    (
+        "top eigenvalue",
+        "With batch norm the Hessian's largest eigenvalue is smaller",
+        "the lecture",
+    ),
 )
 
 Runs: TypeAlias = "dict[str, dict[tuple[str, str], list[Run]]]"
@@ -233,7 +237,7 @@ def relative_claim(numbers: Mapping[str, Any]) -> lecture.Claim:
     }
     return lecture.Claim(
         "All four are smaller too in parameters relative to the lengths of the weights.",
-        "check of the above",
+        "asked here",
         graded([count == len(SMOOTH) for count in counts.values()]),
         "measures that are better with batch norm, of 4: "
         + "; ".join(f"{name} {count}" for name, count in counts.items()),
@@ -253,7 +257,7 @@ def account(numbers: Mapping[str, Any]) -> lecture.Claim:
             f"smoother by {better} of {2 * len(SMOOTH)}"
         )
     text = "Where batch norm trains faster, its landscape is smoother (by most measures)."
-    return lecture.Claim(text, f"lecture; {PAPER}", graded(found), "; ".join(figures))
+    return lecture.Claim(text, f"the lecture; {PAPER}", graded(found), "; ".join(figures))
 
 
 def claims(numbers: Mapping[str, Any]) -> list[lecture.Claim]:
