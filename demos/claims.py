@@ -27,6 +27,7 @@ import numpy as np
 from tqdm import tqdm
 
 import lecture
+import tinygrad_bn as tg
 
 DEMOS = Path(__file__).resolve().parent
 DOCS = DEMOS.parent / "docs" / "lecture"
@@ -103,11 +104,15 @@ def tables(text: str, claims: Mapping[str, list[lecture.Claim]], pages: Mapping[
 def write(claims: Claims, docs: Path) -> None:
     """Write the tables of every page, and what they were written from."""
     pages = chapters(docs)
-    for path in {*pages.values(), docs / "index.md"}:
-        text = path.read_text(encoding="utf-8")
-        path.write_text(tables(text, claims, pages), encoding="utf-8")
+    claims = {name: claims[name] for name in sorted(claims) if name in pages}
+    texts = {
+        path: tables(path.read_text(encoding="utf-8"), claims, pages)
+        for path in {*pages.values(), docs / "index.md"}
+    }
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
     made = {"python": platform.python_version(), "numpy": np.__version__}
-    content = {n: [asdict(claim) for claim in claims[n]] for n in sorted(claims)}
+    content = {name: list(map(asdict, listed)) for name, listed in claims.items()}
     lecture.write(docs / "claims.json", {"made with": made, "demos": content})
 
 
@@ -132,6 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     names, out = options.only or demos(), options.done or Path("out")
     if not options.done:
+        tg.data.load_fashion_mnist()  # the pages tell of it: without it this ends here
         run(names, out, options.seed)
     write({**stored(options.docs), **read(names, out)}, options.docs)
     copy_pictures(names, out, options.docs)

@@ -225,7 +225,8 @@ def test_a_loss_that_is_no_number_stops_before_the_step():
         nn.fit(model, (x, Y), tg.cross_entropy, optimizer, 1, batch_size=16, rng=1, progress=False)
     step = len(caught.value.history) + 1
     assert caught.value.what == (
-        f"The loss is nan at step {step} (lr=0.1); the parameters are as the step before left them."
+        f"The loss is nan at step {step} (lr=0.1); the parameters are as the step before left "
+        "them, and running statistics have seen this batch."
     )
     assert np.isfinite(model.weight.data).all()
 

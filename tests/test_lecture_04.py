@@ -37,9 +37,14 @@ def test_the_verdicts_follow_from_the_numbers(demo, ran):
     other = dict(ran[0])
     for kind in demo.SPACES:
         other[f"{kind}: samples that the learning rate leads"] = 0.0
-    other |= {"SGD: beta": 0.3, "SGD: batch size": 0.3, "SGD: units": 0.3, "SGD: layers": 0.1}
-    other |= {"SGD: decay": 0.0, "Adam: beta2": 0.5}
+    for pair in [name for name in other if " before " in name]:
+        other[pair] = 1.0
+    other["Adam: beta2, 95 %"] = 0.5
     assert [claim.reproduced for claim in demo.claims(other)] == ["no", "yes", "no"]
+    other |= {"SGD: samples with beta before layers": 0.0, "Adam: beta2, 95 %": 0.1}
+    other |= {f"Adam: {name}, 95 %": 0.1 for name in ("beta1", "epsilon")}
+    other |= {f"Adam, best quarter: {name}": 0.1 for name in ("beta1", "beta2", "epsilon")}
+    assert [claim.reproduced for claim in demo.claims(other)] == ["no", "no", "yes"]
 
 
 def test_the_pictures_are_there(ran):

@@ -907,6 +907,31 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path):
     assert caught.value.fix == "Give the path of a new file as storage=."
 
 
+@pytest.mark.parametrize("text", ["my thesis, one line", "a\nimportant last line", "0.5"])
+def test_a_file_of_another_kind_stays_as_it_is(tmp_path, text):
+    path = tmp_path / "notes.txt"
+    path.write_text(text)
+    with pytest.raises(FileError, match="is no journal of trials"):
+        tune.random_search(bowl, SPACE, 1, storage=path, **quiet)
+    assert path.read_text() == text
+
+
+def test_a_lambda_in_a_journal_needs_a_name(tmp_path):
+    storage = tmp_path / "journal"
+    with pytest.raises(ShapeError) as caught:
+        tune.random_search(lambda trial: 1.0, SPACE, 1, storage=storage, **quiet)
+    assert caught.value.fix == "Give name=, another one for each objective."
+    result = tune.random_search(lambda trial: 1.0, SPACE, 1, storage=storage, name="a", **quiet)
+    assert result.best.value == 1.0
+
+
+def test_a_beta_that_is_kept_as_its_distance_from_1_comes_back_within_its_bounds():
+    space = {"beta": tune.one_minus_log_uniform(0.1, 0.9)}
+    result = tune.grid_search(lambda trial: trial["beta"], space, 5, **quiet)
+    assert result.trials[0].values["beta"] == 0.1
+    assert result.importance() == {"beta": 1.0}
+
+
 def test_a_line_that_a_killed_writer_did_not_end_is_cut_off(tmp_path):
     path = tmp_path / "journal"
     shared = {"storage": path, "progress": False}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import secrets
 import stat
+import sys
 from pathlib import Path
 
 
@@ -65,12 +67,15 @@ def remove_leftovers(path: Path) -> None:
     target = Path(os.path.realpath(path))
     prefix = _prefix(target)
     for beside in target.parent.glob(f"{glob.escape(prefix)}*"):
-        pid = beside.name.removeprefix(prefix).split(".")[0]
-        if pid.isdigit() and not _alive(int(pid)):
+        whose = re.fullmatch(r"(\d+)\.[0-9a-f]{8}", beside.name.removeprefix(prefix))
+        if whose and not _alive(int(whose[1])):
             beside.unlink(missing_ok=True)
 
 
 def _alive(pid: int) -> bool:
+    """Say whether a process of this machine lives; where asking would harm it, that it does."""
+    if sys.platform == "win32":
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -178,7 +178,7 @@ def _read_keras(path: Path) -> Arrays:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {part: np.asarray(file[part]) for part in PARTS}
-    except (BadZipFile, KeyError, ValueError, EOFError, zlib.error) as error:
+    except (BadZipFile, KeyError, TypeError, ValueError, EOFError, zlib.error) as error:
         raise FileError(
             f"{path} does not hold the arrays {', '.join(PARTS)}: {error}.", AGAIN
         ) from error

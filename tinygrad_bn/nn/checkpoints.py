@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_bn import files
-from tinygrad_bn.errors import DTypeError, FileError, TinygradError
+from tinygrad_bn.errors import DTypeError, FileError, ShapeError, TinygradError
 from tinygrad_bn.nn.module import Module
 from tinygrad_bn.optim.optimisers import Optimiser
 
@@ -263,6 +263,12 @@ def unpack(
     content, held = stored.content, generators(model)
     wanted = {"optimizer": optimizer, "rng": rng}
     lacking = [k for k, v in wanted.items() if v is not None and content.get(k) is None]
+    if optimizer is not None and content.get("optimizer") not in (None, type(optimizer).__name__):
+        raise ShapeError(
+            f"{path} holds the memories of {content['optimizer']}, and the optimizer is "
+            f"{type(optimizer).__name__}.",
+            "Make the same optimizer as when the state was saved.",
+        )
     if lacking or set(held) != set(content["random"]):
         what = ", ".join(lacking) or f"the random generators of this model ({', '.join(held)})"
         raise FileError(f"{path} does not hold {what}.", "Load what was saved.")

@@ -42,7 +42,7 @@ def accuracy(prediction: Any, labels: Any) -> float:
     if scores.ndim != 2 or wanted.shape != scores.shape[:1]:
         raise ShapeError(
             f"accuracy of predictions {scores.shape} and labels {wanted.shape}.",
-            "Pass scores (N, C) and integer labels (N,).",
+            "Pass scores (N, C) and integer labels (N,); to fit and evaluate, metrics={} for none.",
         )
     return float((scores.argmax(axis=1) == wanted).mean())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import math
@@ -43,7 +44,7 @@ from tinygrad_bn.nn.evaluating import (
 from tinygrad_bn.nn.history import History
 from tinygrad_bn.nn.logging import Log
 from tinygrad_bn.nn.module import Module
-from tinygrad_bn.nn.progress import Progress
+from tinygrad_bn.nn.progress import Progress, tqdm_if
 from tinygrad_bn.nn.stopping import EarlyStop
 from tinygrad_bn.optim.clipping import clip_grad_norm
 from tinygrad_bn.optim.optimisers import Optimiser
@@ -71,7 +72,7 @@ def fit(
     stop: EarlyStop | None = None,
     checkpoint: PathLike | None = None,
     every: int | None = None,
-    control: PathLike | None = None,
+    control: PathLike | Control | None = None,
     progress: bool | None = None,
 ) -> History:
     """Train a model for some epochs; returns the numbers of every step and epoch.
@@ -90,10 +91,12 @@ def fit(
     ``on_step(step, {name: number})``: called after each step and at the end of each epoch; one or
     several, such as ``CSVLog(path)``. ``stop``: an ``EarlyStop``. ``checkpoint``: a path, written
     at the end of each epoch and after each ``every`` steps. If the file is there, training goes on
-    from it, bit for bit as if it had never been interrupted: weights, buffers, optimiser, random
-    generators, place in the epoch. ``control``: a JSON file that is looked at after each step, see
-    ``Control``; a callback may set ``optimizer.lr`` too. ``progress``: show a bar (None: if tqdm is
-    installed).
+    from it, bit for bit as if it had never been interrupted: weights, buffers, optimiser, place in
+    the epoch, the random generators in modules' attributes (also in dicts, lists and tuples) and
+    ``rng``, whose saved state takes the place of the one given. It holds the last weights, and
+    those that ``stop`` found best beside them, which ``fit`` puts back at its end. ``control``: a
+    JSON file that is looked at after each step, see ``Control``; a callback may set
+    ``optimizer.lr`` too. ``progress``: show a bar (None: if tqdm is installed).
 
     Ctrl-C lets the step end, writes the checkpoint and raises KeyboardInterrupt; a second one
     interrupts at once. Whatever is raised on the way has the numbers so far as ``history``. Raises
@@ -111,7 +114,7 @@ def fit(
     (2.84, 40)
     """
     x, y = arrays_of(data, "fit")
-    measures = default_metrics(metrics, y)
+    measures = _named_otherwise(default_metrics(metrics, y))
     callbacks = [on_step] if callable(on_step) else list(on_step)
     _check_callable(loss=[loss], metrics=measures.values(), on_step=callbacks)
     training = Training(
@@ -123,7 +126,7 @@ def fit(
         epochs=_count("epochs", epochs, 0),
         batch_size=_count("batch_size", batch_size, 1),
         rng=np.random.default_rng(rng),
-        drop_last=drop_last,
+        drop_last=bool(drop_last),
         clip=_positive("clip", clip),
         validation=None if validation is None else arrays_of(validation, "fit, validation"),
         metrics=measures,
@@ -131,7 +134,7 @@ def fit(
         stop=stop,
         checkpoint=None if checkpoint is None else Path(checkpoint),
         every=None if every is None else _count("every", every, 1),
-        control=None if control is None else Control(control),
+        control=control if control is None or isinstance(control, Control) else Control(control),
         progress=progress,
     )
     return training.run()
@@ -168,6 +171,8 @@ class Training:
     """The state of ``rng`` when the order of this epoch was drawn."""
     sums: dict[str, float] = field(default_factory=dict)
     """Of this epoch so far: numbers times samples."""
+    samples: int = 0
+    """Of this epoch so far."""
     stopped: bool = False
     """Whether ``stop`` ended it."""
     halted: bool = False
@@ -189,6 +194,7 @@ class Training:
             )
         if self.stop is not None:
             self.stop.check(self._names())
+        tqdm_if(wanted=self.progress)
         self._start()
         total = self.epochs * self.batches_per_epoch
         try:
@@ -219,6 +225,7 @@ class Training:
         if not self.position:
             self.order = random_state(self.rng)
         for xb, yb in self._batches():
+            changes = len(self.history.changes)
             numbers = self._train(xb, yb)
             self.history.add_step(numbers)
             self._tell(numbers)
@@ -227,7 +234,8 @@ class Training:
             over = self.position == self.batches_per_epoch
             if over:
                 bar.show(self._end_epoch())
-            if over or interrupted.is_set() or self.halted or self._due():
+            changed = len(self.history.changes) > changes
+            if over or changed or interrupted.is_set() or self._due():
                 self._save()
             if interrupted.is_set():
                 raise KeyboardInterrupt
@@ -257,18 +265,19 @@ class Training:
         if not math.isfinite(loss.item()):
             raise GradientError(
                 f"The loss is {loss.item()} at step {self.step + 1} (lr={lr:g}); the parameters "
-                "are as the step before left them.",
+                "are as the step before left them, and running statistics have seen this batch.",
                 "Lower the learning rate, use clip=1.0, or look for NaN in the data.",
             )
+        measured = {name: float(f(prediction.data, y)) for name, f in self.metrics.items()}
         loss.backward()
         if self.clip is not None:
             clip_grad_norm(self.optimizer.parameters, self.clip)
         self.optimizer.step()
         self.step, self.position = self.step + 1, self.position + 1
-        measured = {name: float(f(prediction.data, y)) for name, f in self.metrics.items()}
         numbers = {"loss": loss.item(), **measured}
-        for name, number in {**numbers, "samples": 1.0}.items():
+        for name, number in numbers.items():
             self.sums[name] = self.sums.get(name, 0.0) + number * len(x)
+        self.samples += len(x)
         return {**numbers, "lr": lr}
 
     def _forward(self, x: NDArray, y: NDArray) -> tuple[Any, Any]:
@@ -290,17 +299,19 @@ class Training:
 
     def _tell(self, numbers: dict[str, float]) -> None:
         """Tell the callbacks, which may change the rate."""
-        override, before = self.optimizer.override, self.optimizer.lr
+        override = self.optimizer.override
         for callback in self.callbacks:
             callback(self.step, numbers)
         if self.optimizer.override != override:
+            before = self._scheduled(self.optimizer.steps) if override is None else override
             self._changed("lr", before, self.optimizer.lr, "callback")
 
     def _obey(self, commands: Commands | None) -> None:
         """Do what a control file asks for."""
         if commands is None or self.control is None:
             return
-        before = self.optimizer.lr
+        asked = (commands.lr, commands.lr_factor) != (None, None)
+        before = self.optimizer.lr if asked else 0.0
         wanted = commands.rate(before)
         if wanted is not None and not 0 < wanted < math.inf:
             self.control.warn(f"the rate would be {wanted}")
@@ -320,9 +331,8 @@ class Training:
     def _end_epoch(self) -> dict[str, float]:
         """Measure, keep and tell what an epoch brought; returns it."""
         self.epoch, self.position = self.epoch + 1, 0
-        samples = self.sums.pop("samples")
-        numbers = {f"training {name}": total / samples for name, total in self.sums.items()}
-        self.sums = {}
+        numbers = {f"training {name}": total / self.samples for name, total in self.sums.items()}
+        self.sums, self.samples = {}, 0
         if self.validation is not None:
             found = evaluate(self.model, self.validation, self.loss, metrics=self.metrics)
             numbers |= {f"validation {name}": number for name, number in found.items()}
@@ -346,9 +356,10 @@ class Training:
             arrays |= named("best", self.stop.best_state)
         content |= {"kind": "fit", "history": self.history.rows(), "settings": self._settings()}
         content |= {name: getattr(self, name) for name in _PROGRESS}
-        content["rate"] = [self.optimizer.steps, self._scheduled(self.optimizer.steps)]
+        last = max(self.optimizer.steps - 1, 0)
+        content["rate"] = [last, self._scheduled(last)]
         content["stop"] = _monitored(self.stop)
-        content["control"] = self.control.seen if self.control else []
+        content["control"] = self.control and [str(self.control.path), self.control.seen]
         write(self.checkpoint, arrays, content)
 
     def _start(self) -> None:
@@ -364,7 +375,7 @@ class Training:
                 self._resume(self.checkpoint)
         for callback in self.callbacks:
             if isinstance(callback, Log):
-                callback.rewind(self.step or -1)
+                callback.rewind(self.step)
 
     def _resume(self, path: Path) -> None:
         stored = read(path)
@@ -374,6 +385,9 @@ class Training:
                 f"{path} was not written by fit.", "Load it with load_checkpoint, or name another."
             )
         self._compare(path, content)
+        for callback in self.callbacks:
+            if isinstance(callback, Log):
+                callback.kept(content["step"])
         unpack(str(path), stored, self.model, self.optimizer, self.rng)
         for name in _PROGRESS:
             setattr(self, name, content[name])
@@ -381,13 +395,14 @@ class Training:
         if self.stop is not None:
             vars(self.stop).update(content["stop"]["seen"])
             self.stop.best_state = part("best", stored.arrays)
-        if self.control is not None:
-            self.control.seen = content["control"]
+        if self.control is not None and content["control"]:
+            where, seen = content["control"]
+            self.control.seen = seen if where == str(self.control.path) else self.control.seen
 
     def _settings(self) -> dict[str, Any]:
         """Return what has to be the same for a training to go on."""
         plain = (bool, int, float, str)
-        changing = ("steps", "override")
+        changing = ("steps", "_override")
         own = {
             name: value
             for name, value in vars(self.optimizer).items()
@@ -397,7 +412,7 @@ class Training:
             "optimizer": type(self.optimizer).__name__,
             **{f"optimizer's {name}": value for name, value in own.items()},
             "rate at the start": self._scheduled(0),
-            "loss": getattr(self.loss, "__qualname__", type(self.loss).__name__),
+            "loss": _called(self.loss),
             "metrics": sorted(self.metrics),
             "batch_size": self.batch_size,
             "drop_last": self.drop_last,
@@ -427,8 +442,26 @@ class Training:
             )
 
 
-_PROGRESS = ("step", "epoch", "position", "order", "sums", "stopped")
+_PROGRESS = ("step", "epoch", "position", "order", "sums", "samples", "stopped")
 """What says how far a training is, and is kept as it is."""
+
+
+def _called(function: Any) -> str:
+    """Return what a loss is called, with the arguments that are bound to it."""
+    if isinstance(function, functools.partial):
+        bound = [*map(repr, function.args), *(f"{k}={v!r}" for k, v in function.keywords.items())]
+        return f"{_called(function.func)}({', '.join(bound)})"
+    return str(getattr(function, "__qualname__", type(function).__name__))
+
+
+def _named_otherwise(metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
+    """Return the metrics, whose names must not be those of what a step has anyway."""
+    if taken := {"loss", "lr"} & set(metrics):
+        raise ShapeError(
+            f"fit: a metric is called {taken.pop()!r}, as a number that every step has.",
+            "Give it another name.",
+        )
+    return metrics
 
 
 def _monitored(stop: EarlyStop | None) -> dict[str, Any] | None:
@@ -499,7 +532,7 @@ def _count(name: str, value: Any, least: int) -> int:
 def _positive(name: str, value: float | None) -> float | None:
     if value is not None and not 0 < value < math.inf:
         raise ShapeError(f"fit: {name}={value}.", "Give a positive, finite number, or None.")
-    return value
+    return None if value is None else float(value)
 
 
 def _of_the_model(optimizer: Any, model: Any) -> Optimiser:

@@ -31,25 +31,34 @@ class Log(ABC):
     def __call__(self, step: int, numbers: Mapping[str, float]) -> None:
         """Write the numbers of a step."""
         if not self._begun:
-            self.rewind(-1)
+            self._write([])
         with self.path.open("a", encoding="utf-8", newline="") as file:
             file.writelines(self._lines(step, numbers))
 
     def rewind(self, step: int) -> None:
         """Keep the lines up to a step, and drop those of later ones and a torn last line.
 
-        Raises FileError, before anything is changed, for a file that is no such log.
+        At step 0 the file stays as it is until the first call begins it anew. Raises FileError,
+        before anything is changed, for a file that is no such log.
         """
+        self._begun = False
+        if step > 0:
+            self._write(self.kept(step))
+
+    def _write(self, lines: list[str]) -> None:
         files.remove_leftovers(self.path)
-        kept = self._kept(step) if step >= 0 and self.path.exists() else []
-        files.replace(self.path, "".join([self.header, *kept]).encode())
+        files.replace(self.path, "".join([self.header, *lines]).encode())
         self._begun = True
 
-    def _kept(self, step: int) -> list[str]:
+    def kept(self, step: int) -> list[str]:
+        """Return the lines of a file up to a step. Raises FileError if it is no such log."""
+        if not self.path.exists():
+            return []
         try:
             whole, ended, _ = self.path.read_bytes().rpartition(b"\n")
             text = (whole + ended).decode().removeprefix(self.header)
-            return [line for line in text.splitlines(True) if self._step(line) <= step]
+            lines = [f"{line}\n" for line in text.split("\n")[:-1]]
+            return [line for line in lines if self._step(line) <= step]
         except (ValueError, TypeError, KeyError) as error:
             raise FileError(
                 f"{self.path} is no log of {type(self).__name__}: {error}.",

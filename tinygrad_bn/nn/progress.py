@@ -19,7 +19,10 @@ class Progress:
     """
 
     def __init__(self, total: int, done: int, *, wanted: bool | None) -> None:
-        self._bar: Any = _bar(total, done, wanted=wanted)
+        engine = tqdm_if(wanted=wanted)
+        self._bar: Any = engine and engine.tqdm(
+            total=total, initial=done, unit="step", dynamic_ncols=True
+        )
         self._shown = 0.0
 
     def step(self, numbers: Mapping[str, float]) -> None:
@@ -46,7 +49,8 @@ class Progress:
             self._bar.close()
 
 
-def _bar(total: int, done: int, *, wanted: bool | None) -> Any:
+def tqdm_if(*, wanted: bool | None) -> Any:
+    """Return tqdm, or None if no bar is wanted. Raises OptionalDependencyError without it."""
     if wanted is False:
         return None
     try:
@@ -58,4 +62,4 @@ def _bar(total: int, done: int, *, wanted: bool | None) -> Any:
             "A progress bar needs tqdm.",
             'Install the extra "demos": pip install "tinygrad_bn[demos]".',
         ) from error
-    return tqdm.tqdm(total=total, initial=done, unit="step", dynamic_ncols=True)
+    return tqdm

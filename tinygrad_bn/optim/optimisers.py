@@ -39,7 +39,7 @@ class Optimiser(ABC):
         if not callable(lr):
             _within(type(self).__name__, "lr", lr, above=0.0)
         self.schedule = as_schedule(lr)
-        self.override: float | None = None
+        self._override: float | None = None
         self.steps = 0
         self.counts = [0] * len(self.parameters)
         self.memory: list[Slots] = [
@@ -50,13 +50,29 @@ class Optimiser(ABC):
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
-        return self.override if self.override is not None else float(self.schedule(self.steps))
+        return self._override if self._override is not None else float(self.schedule(self.steps))
 
     @lr.setter
     def lr(self, value: float) -> None:
         """Take a positive number as the rate of all steps to come."""
-        _within(type(self).__name__, "lr", value, above=0.0)
-        self.override = float(value)
+        self.override = value
+
+    @property
+    def override(self) -> float | None:
+        """The number that stands in place of the schedule, or None."""
+        return self._override
+
+    @override.setter
+    def override(self, value: float | None) -> None:
+        """Take a positive number in place of the schedule, or None to go back to it."""
+        if callable(value):
+            raise DTypeError(
+                f"{type(self).__name__}: the rate is set to a function.",
+                "Give a schedule where the optimiser is made, and a number here.",
+            )
+        if value is not None:
+            _within(type(self).__name__, "lr", value, above=0.0)
+        self._override = None if value is None else float(value)
 
     @abstractmethod
     def update(self, w: NDArray, g: NDArray, memory: Slots, t: int, lr: float) -> tuple[Any, ...]:

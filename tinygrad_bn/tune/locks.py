@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tinygrad_bn.errors import FileError
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -79,12 +81,27 @@ class JournalLock(FileLock):
         if not super().acquire(wait=wait):
             return False
         if first and self.journal.exists():
-            _mend(self.journal)
+            try:
+                _mend(self.journal)
+            except FileError:
+                self.release()
+                raise
         return True
 
 
+BEGINNING = b'{"op_code"'
+"""Of every line of Optuna's journal."""
+
+
 def _mend(path: Path) -> None:
+    """Cut a torn last line off. Raises FileError, and leaves the file, if it is no journal."""
     with path.open("rb+") as file:
+        head = file.read(len(BEGINNING))
+        if not BEGINNING.startswith(head):
+            raise FileError(
+                f"{path} is no journal of trials, and was left as it is.",
+                "Give the path of a new file as storage=.",
+            )
         end = file.seek(0, os.SEEK_END)
         file.seek(max(end - 1, 0))
         if file.read() not in (b"", b"\n"):

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinygrad_bn.errors import DTypeError, ShapeError
 from tinygrad_bn.tune.ledger import Ledger
 from tinygrad_bn.tune.needs import quiet
@@ -185,6 +187,11 @@ def _search(
         raise ShapeError(f"direction={plan.direction!r}.", 'Say "maximize" or "minimize".')
     count, called = _count("workers", workers), _called(objective)
     _check_pruner(prune)
+    if storage is not None and name is None and "<lambda>" in called:
+        raise ShapeError(
+            f"The objective is a lambda, and storage={str(storage)!r} knows searches by names.",
+            "Give name=, another one for each objective.",
+        )
     with _path(storage, temporary=count > 1) as path:
         ledger = Ledger(path, name or called, plan, _terms(plan, called, prune), prune)
         try:
@@ -251,9 +258,9 @@ def _called(objective: Any) -> str:
 
 
 def _count(name: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ShapeError(f"{name}={value!r}.", f"Give an int from {least} upwards.")
-    return value
+    return int(value)
 
 
 def _generation(prune: Any, generation: int | None) -> int | None:

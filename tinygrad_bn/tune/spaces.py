@@ -194,7 +194,7 @@ class _OneMinusLogUniform(Continuous):
         return 1 - float(value)
 
     def from_parameter(self, parameter: Any) -> float:
-        return 1 - float(parameter)
+        return min(max(1 - float(parameter), self.low), self.high)
 
 
 @dataclass(frozen=True)
