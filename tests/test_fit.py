@@ -177,7 +177,25 @@ WRONG = [
     ({"metrics": {"a": 1}}, DTypeError, "fit: metrics has 1.", "Give something to call."),
     ({"on_step": [3]}, DTypeError, "fit: on_step has 3.", "Give something to call."),
     ({"clip": 0.0}, ShapeError, "fit: clip=0.0.", "Give a positive, finite number, or None."),
-    ({"every": 0}, ShapeError, "fit: every=0.", "Give an integer from 1."),
+    ({"every": 0, "checkpoint": "run"}, ShapeError, "fit: every=0.", "Give an integer from 1."),
+    (
+        {"every": 2},
+        ShapeError,
+        "fit: every=2 without a checkpoint.",
+        "Give checkpoint=, a path, as well.",
+    ),
+    (
+        {"metrics": ["accuracy"]},
+        DTypeError,
+        "fit: the metrics are a list.",
+        'Pass a dict of functions by name: {"accuracy": tg.nn.accuracy}.',
+    ),
+    (
+        {"stop": "loss"},
+        DTypeError,
+        "fit: stop is a str.",
+        'Pass tg.nn.EarlyStop("validation loss").',
+    ),
     (
         {"validation": X},
         ShapeError,
@@ -487,3 +505,12 @@ def test_a_journal_that_cannot_be_written_does_not_end_a_training(tmp_path):
     with pytest.warns(UserWarning, match="journal.jsonl lacks {'step': 2, 'what': 'lr'"):
         _, _, history = train(control=path, on_step=write)
     assert history["lr"][2:].tolist() == [0.5] * 10
+
+
+def test_a_log_that_cannot_be_written_says_why(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError) as caught:
+        train(on_step=nn.CSVLog(tmp_path / "file" / "log.csv"))
+    assert caught.value.what == (
+        f"{tmp_path / 'file' / 'log.csv'} could not be written: a folder of its path is a file."
+    )

@@ -967,3 +967,13 @@ def test_an_owner_lives_until_it_leaves(tmp_path):
     owner.leave()
     assert not locks.lives(tmp_path / "journal", owner.name)
     assert not list(tmp_path.iterdir())
+
+
+def test_equal_values_have_no_importance_and_a_folder_is_no_journal(tmp_path):
+    result = tune.random_search(lambda trial: 1.0, SPACE, 5, **quiet)
+    with pytest.raises(SearchError) as caught:
+        result.importance()
+    assert caught.value.what == "All 5 trials have the value 1.0: nothing explains it."
+    with pytest.raises(FileError) as refused:
+        tune.random_search(bowl, SPACE, 1, storage=tmp_path, **quiet)
+    assert refused.value.what == f"{tmp_path} is a folder."

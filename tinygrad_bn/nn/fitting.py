@@ -114,6 +114,7 @@ def fit(
     (2.84, 40)
     """
     x, y = arrays_of(data, "fit")
+    _check_kinds(metrics, stop, every, checkpoint)
     measures = _named_otherwise(default_metrics(metrics, y))
     callbacks = [on_step] if callable(on_step) else list(on_step)
     _check_callable(loss=[loss], metrics=measures.values(), on_step=callbacks)
@@ -527,6 +528,23 @@ def _count(name: str, value: Any, least: int) -> int:
     if value < least:
         raise ShapeError(f"fit: {name}={value}.", f"Give an integer from {least}.")
     return int(value)
+
+
+def _check_kinds(metrics: Any, stop: Any, every: Any, checkpoint: Any) -> None:
+    """Refuse arguments of another kind, and one that would do nothing."""
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise DTypeError(
+            f"fit: the metrics are a {type(metrics).__name__}.",
+            'Pass a dict of functions by name: {"accuracy": tg.nn.accuracy}.',
+        )
+    if stop is not None and not isinstance(stop, EarlyStop):
+        raise DTypeError(
+            f"fit: stop is a {type(stop).__name__}.", 'Pass tg.nn.EarlyStop("validation loss").'
+        )
+    if every is not None and checkpoint is None:
+        raise ShapeError(
+            f"fit: every={every} without a checkpoint.", "Give checkpoint=, a path, as well."
+        )
 
 
 def _positive(name: str, value: float | None) -> float | None:

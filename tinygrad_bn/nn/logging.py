@@ -47,7 +47,13 @@ class Log(ABC):
 
     def _write(self, lines: list[str]) -> None:
         files.remove_leftovers(self.path)
-        files.replace(self.path, "".join([self.header, *lines]).encode())
+        try:
+            files.replace(self.path, "".join([self.header, *lines]).encode())
+        except OSError as error:
+            raise FileError(
+                f"{self.path} could not be written: {files.reason(error)}.",
+                "Name a file in a folder that you may write to.",
+            ) from error
         self._begun = True
 
     def kept(self, step: int) -> list[str]:

@@ -233,6 +233,8 @@ def _journal(engine: Any, path: Path, lock: JournalLock) -> Any:
     try:
         with lock:
             return engine.storages.JournalStorage(backend)
+    except FileError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise FileError(
             f"{path} is no journal of trials: {error}.", "Give the path of a new file as storage=."

@@ -95,6 +95,8 @@ BEGINNING = b'{"op_code"'
 
 def _mend(path: Path) -> None:
     """Cut a torn last line off. Raises FileError, and leaves the file, if it is no journal."""
+    if path.is_dir():
+        raise FileError(f"{path} is a folder.", "Give the path of a new file as storage=.")
     with path.open("rb+") as file:
         head = file.read(len(BEGINNING))
         if not BEGINNING.startswith(head):

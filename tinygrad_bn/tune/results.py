@@ -86,6 +86,11 @@ class Result:
             raise SearchError(
                 f"The importance of {len(rows)} trials with finite values.", "Run more trials."
             )
+        if len({row.value for row in rows}) == 1:
+            raise SearchError(
+                f"All {len(rows)} trials have the value {rows[0].value}: nothing explains it.",
+                "Run trials whose values differ.",
+            )
         with quiet() as engine:
             study = _on_own_scales(engine, self.plan, rows)
             evaluator = engine.importance.FanovaImportanceEvaluator(seed=self.plan.seed % 2**32)
