@@ -6,8 +6,10 @@ You will see
 - what gamma = sigma and beta = mu give back, and what a bias before batch norm does: nothing;
 - ``affine``: gamma and beta trained against frozen, over seeds, with sigmoids and with ReLUs;
 - ``spread``: how much the statistics of a mini-batch vary with its size;
-- one update of every optimiser against its printed equation;
-- ``running``: running averages against the statistics of the whole training set;
+- ``noise``: what that noise does to a net, alone: same batches, statistics of parts of them;
+- two updates by every optimiser against its printed equation;
+- ``running``: running averages against the statistics of the whole training set; ``training``:
+  the same while the weights train;
 - ``test``: one sample at a time, and what the statistics of small test batches do.
 
     python demos/07_batch_norm.py [--fast] [--out DIR] [--seed N]
@@ -16,6 +18,7 @@ You will see
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from tinygrad_bn import nn
 
 EPS = np.finfo(float).eps
 UNITS = 64
+SAMPLES = 256
 GOAL = 0.95
 FROZEN = {
     "both trained": (),
@@ -37,15 +41,20 @@ FROZEN = {
 }
 
 
-def build(bend: Callable[[], nn.Module], seed: int, frozen: Sequence[str] = ()) -> nn.Sequential:
+def build(
+    bend: Callable[[], nn.Module],
+    seed: int,
+    frozen: Sequence[str] = (),
+    norm: Callable[[int], nn.BatchNorm] = nn.BatchNorm,
+) -> nn.Sequential:
     """Build a net of two hidden layers with batch norm; gamma or beta may stay as they begin."""
     rng = np.random.default_rng(seed)
     layers: list[nn.Module] = []
     for inputs in (64, UNITS):
-        norm = nn.BatchNorm(UNITS)
+        layer = norm(UNITS)
         for name in frozen:
-            getattr(norm, name).requires_grad = False
-        layers += [nn.Linear(inputs, UNITS, bias=False, rng=rng), norm, bend()]
+            getattr(layer, name).requires_grad = False
+        layers += [nn.Linear(inputs, UNITS, bias=False, rng=rng), layer, bend()]
     return nn.Sequential(*layers, nn.Linear(UNITS, 10, rng=rng))
 
 
@@ -82,7 +91,7 @@ def four_steps(data: lecture.Split, seed: int, out: Path) -> dict[str, float]:
     model = build(nn.ReLU, seed)
     learn(model, data, 3, seed)
     norm = model[4]
-    z = received(model, data.x[:256])
+    z = received(model, data.x[:SAMPLES])
     with tg.no_grad():
         made = norm(z, use="batch", update=False).data
     mean, var = z.mean(axis=0), z.var(axis=0)
@@ -90,19 +99,40 @@ def four_steps(data: lecture.Split, seed: int, out: Path) -> dict[str, float]:
     z_norm = centred / np.sqrt(var + norm.eps)
     z_tilde = norm.gamma.data * z_norm + norm.beta.data
     draw_steps({"z": z, "z - μ": centred, "z_norm": z_norm, "z̃ = γ z_norm + β": z_tilde}, out)
-    back = tg.batch_norm(z, np.sqrt(var + norm.eps), mean, eps=norm.eps).data
+    # A rounding of z is divided by sigma and multiplied by gamma; the result is rounded as well.
+    grown = np.abs(norm.gamma.data) / np.sqrt(var) * np.abs(z).max(axis=0)
     return {
-        "steps by hand less the layer, in roundings": _roundings(made - z_tilde, z_tilde, z),
-        "gamma = sigma, beta = mu: distance from z, in roundings": _roundings(back - z, z, z),
+        "steps by hand less the layer, in roundings": _roundings(
+            made - z_tilde, grown + np.abs(z_tilde).max(axis=0)
+        ),
+        **identity(z, norm.eps),
     }
 
 
-def _roundings(difference: np.ndarray, result: np.ndarray, z: np.ndarray) -> float:
-    """Return a difference in units of the rounding of what it was computed from."""
-    scale = EPS * (
-        np.abs(result).max() + np.abs(z).max() * np.abs(result).max() / z.std(axis=0).min()
-    )
-    return float(np.abs(difference).max() / scale)
+def _roundings(difference: np.ndarray, size: np.ndarray) -> float:
+    """Return a difference, at most, in roundings of values of a unit's size."""
+    return float((np.abs(difference) / (EPS * size)).max())
+
+
+def identity(z: np.ndarray, eps: float) -> dict[str, float]:
+    """Undo batch norm, with the root that it divides by as gamma and with sigma alone.
+
+    With sigma, each deviation from the mean comes back times ``sigma / sqrt(var + eps)``, which is
+    less than 1 by at most ``eps / (2 var)``.
+    """
+    mean, var = z.mean(axis=0), z.var(axis=0)
+    exact = tg.batch_norm(z, np.sqrt(var + eps), mean, eps=eps).data
+    near = tg.batch_norm(z, np.sqrt(var), mean, eps=eps).data
+    short, bound = np.abs(near - z), np.abs(z - mean) * eps / (2 * var)
+    return {
+        "gamma = sqrt(var + eps), beta = mu: distance from z, in roundings": _roundings(
+            exact - z, np.abs(z).max(axis=0)
+        ),
+        "gamma = sigma, beta = mu: distance from z": float(short.max()),
+        "gamma = sigma, beta = mu: distance from z over its bound": float(
+            short.max() / bound.max()
+        ),
+    }
 
 
 def draw_steps(stages: Mapping[str, np.ndarray], out: Path) -> None:
@@ -142,7 +172,7 @@ def bias(data: lecture.Split, seed: int) -> dict[str, float]:
     """Measure the gradient of the bias before batch norm, and what a bias changes."""
     model, x, y = Biased(seed), data.x[:64], data.y[:64]
     gradient = tg.grad(lambda m: tg.cross_entropy(m(x), y))(model)
-    before = model(x).data
+    before, terms = model(x).data, _terms(model, x, y)
     rng = np.random.default_rng(seed)
     model.linear.bias.assign(rng.normal(0, 10, UNITS))
     changed = np.abs(model(x).data - before).max() / np.abs(before).max()
@@ -151,13 +181,36 @@ def bias(data: lecture.Split, seed: int) -> dict[str, float]:
         "bias before batch norm: its gradient over the weights', largest": float(
             np.abs(gradient.linear.bias.data).max() / weights
         ),
+        "bias before batch norm: its gradient, in roundings of its terms": _roundings(
+            gradient.linear.bias.data, np.abs(terms).sum(axis=0)
+        ),
         "bias before batch norm: relative change of the logits by a bias of 10": float(changed),
         "parameters with the bias": sum(p.size for p in model.parameters()),
         "parameters without": sum(p.size for p in model.parameters()) - UNITS,
     }
 
 
+def _terms(model: Biased, x: Any, y: Any) -> np.ndarray:
+    """Return the gradient by each sample's z, of which the gradient of the bias is the sum."""
+    return tg.grad(lambda z: tg.cross_entropy(model.head(tg.relu(model.norm(z))), y))(
+        model.linear(x).detach()
+    ).data
+
+
 # gamma and beta -----------------------------------------------------------------------------------
+
+
+class Goal:
+    """Looks after each step whether the goal is reached on held-out samples; ``step`` says when."""
+
+    def __init__(self, model: nn.Module, data: lecture.Split) -> None:
+        self.model, self.data, self.step = model, data, np.inf
+
+    def __call__(self, step: int, _: Any) -> None:
+        """Test the model, until it has been there once."""
+        if self.step == np.inf:
+            found = nn.accuracy(nn.predict(self.model, self.data.x_test), self.data.y_test)
+            self.step = float(step) if found >= GOAL else np.inf
 
 
 def affine(data: lecture.Split, epochs: int, seeds: Sequence[int], out: Path) -> dict[str, Any]:
@@ -166,45 +219,44 @@ def affine(data: lecture.Split, epochs: int, seeds: Sequence[int], out: Path) ->
     bends = {"sigmoid": nn.Sigmoid, "ReLU": nn.ReLU}
     todo = [(b, f, s) for b in bends for f in FROZEN for s in seeds]
     for bend, name, seed in tqdm(todo, desc="gamma and beta", unit="net", ncols=88):
-        history = learn(build(bends[bend], seed, FROZEN[name]), data, epochs, seed)
-        found = [row["validation accuracy"] for row in history.epochs]
-        reached = next(
-            (row["epoch"] for row in history.epochs if row["validation accuracy"] >= GOAL), np.inf
-        )
-        numbers.setdefault(f"{bend}, {name}: accuracy", []).append(found[-1])
-        numbers.setdefault(f"{bend}, {name}: epochs to 95 %", []).append(float(reached))
-        numbers.setdefault(f"{bend}, {name}: training loss", []).append(
-            history.epochs[-1]["training loss"]
-        )
+        model = build(bends[bend], seed, FROZEN[name])
+        goal = Goal(model, data)
+        last = learn(model, data, epochs, seed, on_step=goal).epochs[-1]
+        for what, value in (
+            ("accuracy", last["validation accuracy"]),
+            ("steps to 95 %", goal.step),
+            ("training loss", last["training loss"]),
+        ):
+            numbers.setdefault(f"{bend}, {name}: {what}", []).append(value)
     draw_affine(numbers, list(bends), out)
     return numbers
 
 
 def draw_affine(numbers: Mapping[str, Any], bends: Sequence[str], out: Path) -> None:
-    """Draw accuracy and training loss of every net."""
-    figure, grid = lecture.axes(1, 2, size=(5.4, 3.4))
-    for axes, what in zip(grid, ("accuracy", "training loss"), strict=True):
+    """Draw what became of every net, and the medians over the seeds."""
+    figure, grid = lecture.axes(1, 3, size=(4.7, 3.5))
+    for axes, what in zip(grid, ("accuracy", "steps to 95 %", "training loss"), strict=True):
         for i, bend in enumerate(bends):
             for k, name in enumerate(FROZEN):
                 values = numbers[f"{bend}, {name}: {what}"]
-                place = k + 0.22 * (2 * i - 1)
-                colour = (lecture.BLUE, lecture.GREEN)[i]
+                place, colour = k + 0.22 * (2 * i - 1), (lecture.BLUE, lecture.GREEN)[i]
                 axes.plot(
                     [place] * len(values), values, "o", color=colour, alpha=0.45, markersize=5
                 )
-                axes.hlines(
-                    np.median(values),
-                    place - 0.15,
-                    place + 0.15,
+                label = bend if k == 0 else None
+                axes.plot(
+                    place + np.array([-0.15, 0.15]),
+                    [np.median(values)] * 2,
                     color=colour,
                     linewidth=2.5,
-                    label=bend if k == 0 else None,
+                    label=label,
                 )
-        axes.set_xticks(range(len(FROZEN)), labels=list(FROZEN))
+        axes.set_xticks(range(len(FROZEN)), labels=[n.replace(" ", "\n") for n in FROZEN])
     grid[0].set(title="held-out accuracy at the end")
     grid[0].yaxis.set_major_formatter(lambda share, _: f"{share:.1%}")
-    grid[1].set(title="training loss of the last epoch", yscale="log")
-    grid[0].legend(frameon=False)
+    grid[1].set(title="steps to 95 % of held-out digits", ylim=(0, None))
+    grid[2].set(title="training loss of the last epoch", yscale="log")
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     lecture.save(figure, out, "affine")
 
 
@@ -232,9 +284,10 @@ def batch_statistics(data: lecture.Split, repeats: int, seed: int, out: Path) ->
     axes.set(
         xlabel="size of the mini-batch, m",
         ylabel="standard deviation over mini-batches",
-        title="Every mini-batch has its own statistics",
+        title="The mean of a mini-batch varies by σ / sqrt(m)",
     )
     axes.set_xticks(sizes, labels=list(map(str, sizes)))
+    axes.set_yticks([0.05, 0.1, 0.2, 0.5], labels=["0.05", "0.1", "0.2", "0.5"])
     axes.minorticks_off()
     axes.legend(frameon=False)
     lecture.save(figure, out, "spread")
@@ -246,6 +299,66 @@ def batch_statistics(data: lecture.Split, repeats: int, seed: int, out: Path) ->
             np.abs(means * np.sqrt(sizes) - 1).max()
         ),
     }
+
+
+class Parts(nn.BatchNorm):
+    """Batch norm that in training standardises every ``size`` samples by their own statistics."""
+
+    def __init__(self, features: int, size: int) -> None:
+        super().__init__(features)
+        self.size = size
+
+    def forward(self, x: Any, **switches: Any) -> Any:
+        """Standardise; running averages are those of the whole batch."""
+        whole = super().forward(x, **switches)
+        if not self.training:
+            return whole
+        parts = tg.reshape(x, (-1, self.size, self.features))
+        gamma, beta = (tg.reshape(p, (1, 1, -1)) for p in (self.gamma, self.beta))
+        return tg.reshape(tg.batch_norm(parts, gamma, beta, axis=1), x.shape)
+
+
+def noise(
+    data: lecture.Split, sizes: Sequence[int], epochs: int, seeds: Sequence[int], out: Path
+) -> dict[str, Any]:
+    """Train on the same batches of 64 with the statistics of parts: only the noise differs."""
+    numbers: dict[str, Any] = {}
+    todo = [(size, seed) for size in sizes for seed in seeds]
+    for size, seed in tqdm(todo, desc="noise", unit="net", ncols=88):
+        model = build(nn.ReLU, seed, norm=partial(Parts, size=size))
+        last = learn(model, data, epochs, seed).epochs[-1]
+        training = nn.evaluate(model, (data.x, data.y), tg.cross_entropy)["loss"]
+        for what, value in (
+            ("training loss, tested", training),
+            ("held-out loss", last["validation loss"]),
+            ("accuracy", last["validation accuracy"]),
+        ):
+            numbers.setdefault(f"statistics of {size} in batches of 64: {what}", []).append(value)
+    draw_noise(numbers, sizes, out)
+    return numbers
+
+
+def draw_noise(numbers: Mapping[str, Any], sizes: Sequence[int], out: Path) -> None:
+    """Draw losses and accuracy against the number of samples that share statistics."""
+    figure, (left, right) = lecture.axes(1, 2, size=(5.2, 3.5))
+    for axes, what, colour in (
+        (left, "training loss, tested", lecture.GREY),
+        (left, "held-out loss", lecture.BLUE),
+        (right, "accuracy", lecture.BLUE),
+    ):
+        values = np.array([numbers[f"statistics of {m} in batches of 64: {what}"] for m in sizes])
+        label = {"training loss, tested": "training samples", "held-out loss": "held-out samples"}
+        axes.plot(sizes, values, "o", color=colour, alpha=0.4, markersize=5)
+        axes.plot(sizes, np.median(values, axis=1), color=colour, label=label.get(what))
+    left.set(yscale="log", ylabel="cross-entropy", title="loss, by running statistics")
+    right.set(title="held-out accuracy")
+    right.yaxis.set_major_formatter(lambda share, _: f"{share:.1%}")
+    for axes in (left, right):
+        axes.set(xlabel="samples that share mean and variance, of 64", xscale="log")
+        axes.set_xticks(sizes, labels=list(map(str, sizes)))
+        axes.minorticks_off()
+    left.legend(frameon=False)
+    lecture.save(figure, out, "noise")
 
 
 # updates ------------------------------------------------------------------------------------------
@@ -310,52 +423,104 @@ def received(model: nn.Sequential, x: Any) -> np.ndarray:
         return model[3](tg.relu(model[1](model[0](x), update=False))).data
 
 
-def running(data: lecture.Split, steps: int, seed: int, out: Path) -> dict[str, float]:
-    """Compare running averages with the statistics of all training samples, weights fixed."""
+KINDS: dict[str, dict[str, Any]] = {
+    "decay 0.9": {"decay": 0.9},
+    "decay 0.9, bias corrected": {"decay": 0.9, "debias": True},
+    "decay 0.99, bias corrected": {"decay": 0.99, "debias": True},
+    "all samples alike (decay=None)": {"decay": None},
+}
+
+
+def off(layer: nn.BatchNorm, mean: np.ndarray, var: np.ndarray) -> tuple[float, float]:
+    """Return how far running mean (in sigma) and variance (relative) are off, means over units."""
+    mean_off = np.abs(layer.running_mean.data - mean) / np.sqrt(var)
+    return float(mean_off.mean()), float(np.abs(layer.running_var.data / var - 1).mean())
+
+
+def standing(data: lecture.Split, steps: int, seed: int) -> tuple[dict[str, Any], float]:
+    """Return the errors of running averages after each step, the weights fixed; and of one pass."""
     rng = np.random.default_rng(seed)
     z = received(build(nn.ReLU, seed), data.x)
-    kinds = {
-        "decay 0.9": {"decay": 0.9},
-        "decay 0.9, bias corrected": {"decay": 0.9, "debias": True},
-        "decay 0.99, bias corrected": {"decay": 0.99, "debias": True},
-        "all samples alike (decay=None)": {"decay": None},
-    }
-    layers = {name: nn.BatchNorm(UNITS, **options) for name, options in kinds.items()}
+    layers = {name: nn.BatchNorm(UNITS, **options) for name, options in KINDS.items()}
     mean, var = z.mean(axis=0), z.var(axis=0)
-    errors: dict[str, list[float]] = {name: [] for name in kinds}
+    errors: dict[str, list[tuple[float, float]]] = {name: [] for name in KINDS}
     for _ in range(steps):
         batch = z[rng.integers(len(z), size=64)]
         for name, layer in layers.items():
             layer(batch)
-            off = np.abs(layer.running_mean.data - mean) / np.sqrt(var)
-            errors[name].append(float(np.mean(off)))
+            errors[name].append(off(layer, mean, var))
     exact = nn.BatchNorm(UNITS, decay=None, correction=0)
     for start in range(0, len(z), 64):
         exact(z[start : start + 64])
-    figure, axes = lecture.axes(size=(6.4, 3.7))
-    for (name, values), colour in zip(errors.items(), lecture.COLOURS, strict=False):
-        axes.loglog(np.arange(1, steps + 1), values, color=colour, label=name)
-    axes.set(
-        xlabel="mini-batches of 64 seen",
-        ylabel="mean |running mean - exact| / σ",
-        title="Running averages against the whole training set",
-    )
-    axes.legend(frameon=False, fontsize=8)
-    lecture.save(figure, out, "running")
-    off_var = np.abs(exact.running_var.data / var - 1).max()
-    return {
-        "running mean, first mini-batch: error without correction": errors["decay 0.9"][0],
-        "running mean, first mini-batch: error with correction": errors[
-            "decay 0.9, bias corrected"
-        ][0],
+    return errors, float(np.abs(exact.running_var.data / var - 1).max())
+
+
+def moving(data: lecture.Split, epochs: int, seed: int) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return the same errors while the weights train, and the held-out accuracies at the end.
+
+    The training is the same for each kind: it looks at no running average.
+    """
+    errors: dict[str, list[tuple[float, float]]] = {name: [] for name in KINDS}
+    accuracies = {}
+    for name in tqdm(KINDS, desc="running averages", unit="net", ncols=88):
+        model = build(nn.ReLU, seed, norm=partial(nn.BatchNorm, **KINDS[name]))
+
+        def look(step: int, _: Any, model: nn.Sequential = model, name: str = name) -> None:
+            if step > len(errors[name]):
+                z = received(model, data.x)
+                errors[name].append(off(model[4], z.mean(axis=0), z.var(axis=0)))
+
+        last = learn(model, data, epochs, seed, on_step=look).epochs[-1]
+        accuracies[name] = last["validation accuracy"]
+    return errors, accuracies
+
+
+def running(data: lecture.Split, steps: int, epochs: int, seed: int, out: Path) -> dict[str, float]:
+    """Compare running averages with the statistics of all training samples by the same weights."""
+    still, one_pass = standing(data, steps, seed)
+    trained, accuracies = moving(data, epochs, seed)
+    draw_running(still, trained, out)
+    first, plain, alike = "decay 0.9, bias corrected", "decay 0.9", "all samples alike (decay=None)"
+    numbers = {
+        "running mean, first mini-batch: error without correction": still[plain][0][0],
+        "running mean, first mini-batch: error with correction": still[first][0][0],
+        "running variance, first mini-batch: error without correction": still[plain][0][1],
+        "running variance, first mini-batch: error with correction": still[first][0][1],
         "running mean, end: error with decay 0.9": float(
-            np.mean(errors["decay 0.9"][-steps // 4 :])
+            np.mean([mean for mean, _ in still[plain][-steps // 4 :]])
         ),
-        "running mean, end: error of all samples alike": errors["all samples alike (decay=None)"][
-            -1
-        ],
-        "one pass over the set: largest relative error of the variance": float(off_var),
+        "running mean, end: error of all samples alike": still[alike][-1][0],
+        "one pass over the set: largest relative error of the variance": one_pass,
     }
+    for name in KINDS:
+        mean, var = np.mean(trained[name][-len(data.x) // 64 :], axis=0)
+        numbers[f"trained, {name}: error of the running mean"] = float(mean)
+        numbers[f"trained, {name}: error of the running variance"] = float(var)
+        numbers[f"trained, {name}: accuracy"] = accuracies[name]
+    return numbers
+
+
+def draw_running(still: Mapping[str, Any], trained: Mapping[str, Any], out: Path) -> None:
+    """Draw the errors of mean and variance with fixed weights, and of the mean in training."""
+    figure, grid = lecture.axes(1, 2, size=(4.6, 3.4))
+    draw_errors(grid[0], still, 0, "Weights fixed: running mean")
+    draw_errors(grid[1], still, 1, "Weights fixed: running variance")
+    grid[1].legend(frameon=False, fontsize=8)
+    lecture.save(figure, out, "running")
+    figure, axes = lecture.axes(size=(5.6, 3.6))
+    draw_errors(axes, trained, 0, "Weights in training: an average that forgets is nearer")
+    axes.legend(frameon=False, fontsize=8)
+    lecture.save(figure, out, "training")
+
+
+def draw_errors(axes: Any, errors: Mapping[str, Any], k: int, title: str) -> None:
+    """Draw the errors of the mean (k = 0) or the variance (k = 1) of each kind of average."""
+    for (name, pairs), colour in zip(errors.items(), lecture.COLOURS, strict=False):
+        steps = np.unique(np.geomspace(1, len(pairs), 60).astype(int))
+        values = [pairs[step - 1][k] for step in steps]
+        axes.loglog(steps, values, color=colour, linewidth=1.3, label=name)
+    wrong = ("|mean - exact| / σ", "|variance / exact - 1|")[k]
+    axes.set(title=title, xlabel="mini-batches of 64 seen", ylabel=f"{wrong}, mean of units")
 
 
 def at_test(data: lecture.Split, seed: int, epochs: int, out: Path) -> dict[str, Any]:
@@ -419,11 +584,12 @@ def spread(values: Sequence[float], form: str = ".1%") -> str:
 
 def claims(numbers: Mapping[str, Any]) -> list[lecture.Claim]:
     """Hold what the lecture says of batch norm against the numbers."""
-    back = numbers["gamma = sigma, beta = mu: distance from z, in roundings"]
+    back = numbers["gamma = sqrt(var + eps), beta = mu: distance from z, in roundings"]
+    short = numbers["gamma = sigma, beta = mu: distance from z"]
     ratio = numbers["bias before batch norm: its gradient over the weights', largest"]
     changed = numbers["bias before batch norm: relative change of the logits by a bias of 10"]
     slope = numbers["spread of the mean: slope over log m"]
-    off = {n.split(":")[0]: v for n, v in numbers.items() if n.endswith("equation, in roundings")}
+    apart = {n.split(":")[0]: v for n, v in numbers.items() if n.endswith("equation, in roundings")}
     without, with_ = (
         numbers[f"running mean, first mini-batch: error {w} correction"]
         for w in ("without", "with")
@@ -435,8 +601,9 @@ def claims(numbers: Mapping[str, Any]) -> list[lecture.Claim]:
         lecture.Claim(
             "gamma = sigma and beta = mu give z back: batch norm can be the identity.",
             "the lecture; Ioffe & Szegedy (2015), section 3",
-            "yes" if back < 8 else "no",
-            f"equal to {back:.1f} roundings",
+            "yes" if back < SAMPLES + 8 else "no",
+            f"with gamma = sqrt(var + eps) to {back:.1f} roundings of a unit's largest value; with "
+            f"sigma alone all but {short:.0e}",
         ),
         *(_affine(numbers, bend) for bend in ("sigmoid", "ReLU")),
         lecture.Claim(
@@ -452,12 +619,13 @@ def claims(numbers: Mapping[str, Any]) -> list[lecture.Claim]:
             "yes" if abs(slope + 0.5) < 0.05 else "no",
             f"the mean of m samples varies like m to the power {slope:.2f}",
         ),
+        _noise(numbers),
         lecture.Claim(
             "Gamma and beta are updated like weights: by SGD, momentum, RMSprop or Adam.",
             "the lecture",
-            "yes" if max(off.values()) <= 16 else "no",
+            "yes" if max(apart.values()) <= 16 else "no",
             "two updates against the equations, in roundings: "
-            + ", ".join(f"{name} {value:.1f}" for name, value in off.items()),
+            + ", ".join(f"{name} {value:.1f}" for name, value in apart.items()),
         ),
         lecture.Claim(
             "Bias correction makes the first running averages right.",
@@ -486,7 +654,7 @@ def _affine(numbers: Mapping[str, Any], bend: str) -> lecture.Claim:
 
     (trained, frozen), seeds = pair("accuracy"), len(pair("accuracy")[0])
     better, lower = less(frozen, trained), less(*pair("training loss"))
-    sooner = less(*pair("epochs to 95 %"))
+    sooner = less(*pair("steps to 95 %"))
     held = [won == seeds for won in (better, lower, sooner)]
     return lecture.Claim(
         f"Trained gamma and beta are part of why batch norm works ({bend} net).",
@@ -497,6 +665,31 @@ def _affine(numbers: Mapping[str, Any], bend: str) -> lecture.Claim:
     )
 
 
+def _noise(numbers: Mapping[str, Any]) -> lecture.Claim:
+    """Judge an eighth of the batch against all of it: a smaller gap, and what that is for."""
+
+    def of(size: int, what: str) -> np.ndarray:
+        return np.array(numbers[f"statistics of {size} in batches of 64: {what}"])
+
+    training, tested = (
+        {m: of(m, w) for m in (8, 64)} for w in ("training loss, tested", "held-out loss")
+    )
+    better = int((of(8, "accuracy") > of(64, "accuracy")).sum())
+    lower = int((tested[8] < tested[64]).sum())
+    closer = int((tested[8] - training[8] < tested[64] - training[64]).sum())
+    count = len(tested[8])
+    held = [won == count for won in (closer, lower, better)]
+    return lecture.Claim(
+        "The noise of a mini-batch's statistics regularises a little.",
+        "the lecture; Ioffe & Szegedy (2015), section 3.4",
+        "yes" if all(held) else "partly" if any(held) else "no",
+        f"statistics of 8 of the batch's 64 samples against those of all, {count} seeds: held-out "
+        f"loss nearer to the training loss in {closer}, lower in {lower} (median "
+        f"{np.median(tested[8]):.3f} against {np.median(tested[64]):.3f}), accuracy better in "
+        f"{better}",
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the demo; returns the numbers that it prints."""
     options = lecture.options(__doc__, argv, out="07_batch_norm")
@@ -504,10 +697,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     seed, out, data = options.seed, options.out, lecture.digits(options.seed)
     numbers: dict[str, Any] = four_steps(data, seed, out)
     numbers |= bias(data, seed)
-    numbers |= affine(data, epochs, [seed + i for i in range(count)], out)
+    seeds = [seed + i for i in range(count)]
+    numbers |= affine(data, epochs, seeds, out)
     numbers |= batch_statistics(data, repeats, seed, out)
+    sizes = [8, 64] if options.fast else [4, 8, 16, 32, 64]
+    numbers |= noise(data, sizes, epochs, seeds, out)
     numbers |= updates(data, 3 if options.fast else 10, seed)
-    numbers |= running(data, 300, seed, out)
+    numbers |= running(data, 300, epochs, seed, out)
     numbers |= at_test(data, seed, 3 if options.fast else 15, out)
     lecture.report(numbers, claims(numbers), out)
     return numbers
