@@ -55,6 +55,10 @@ def read(names: Sequence[str], out: Path) -> Claims:
     """Read the claims that runs of the demos left."""
     found = {}
     for name in names:
+        if not (out / name / "claims.json").exists():
+            sys.exit(f"{out / name} has no claims: run demos/{name}.py --out {out / name}")
+        if json.loads((out / name / "options.json").read_text(encoding="utf-8"))["fast"]:
+            sys.exit(f"{out / name} is a small run: run demos/{name}.py without --fast")
         text = (out / name / "claims.json").read_text(encoding="utf-8")
         found[name] = [lecture.Claim(**claim) for claim in json.loads(text)]
     return found

@@ -60,6 +60,7 @@ def options(doc: str, argv: Sequence[str] | None, *, out: str) -> argparse.Names
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(argv)
     chosen.out.mkdir(parents=True, exist_ok=True)
+    write(chosen.out / "options.json", {"fast": chosen.fast, "seed": chosen.seed})
     return chosen
 
 

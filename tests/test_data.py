@@ -271,3 +271,15 @@ def test_batches_follow_their_randomness():
     assert order(rng=rng) != order(rng=rng)
     assert order(shuffle=False) == x.tolist()
     assert order(shuffle=False, drop_last=True) == list(range(9))
+
+
+def test_a_variance_beyond_float16_is_measured_and_one_beyond_float64_refused():
+    x = np.array([[1000], [2000], [3000], [4000]], np.float16)
+    z = data.Standardizer().fit_transform(x)
+    assert z.dtype == np.float16
+    np.testing.assert_allclose(z, data.Standardizer().fit_transform(x.astype(float)), atol=2e-3)
+    with pytest.raises(ShapeError) as caught:
+        data.Standardizer().fit([[1e308], [-1e308]])
+    assert caught.value.what == (
+        "Standardizer.fit: the variance of a feature is too large for float64."
+    )

@@ -125,3 +125,14 @@ def test_without_the_images_the_digits_take_their_place(monkeypatch, capsys):
     monkeypatch.setattr(lecture.tg.data, "load_fashion_mnist", nowhere)
     assert lecture.images(0, train=200).name == "digits"
     assert "Not here." in capsys.readouterr().out
+
+
+def test_small_and_missing_runs_are_refused(small):
+    claims.main(["--docs", str(small)])
+    before = (small / "index.md").read_text()
+    lecture.options("Try.", ["--fast", "--out", "out/01_try"], out="try")
+    with pytest.raises(SystemExit, match="is a small run"):
+        claims.main(["--docs", str(small), "--from", "out"])
+    with pytest.raises(SystemExit, match="has no claims: run demos"):
+        claims.main(["--docs", str(small), "--from", "elsewhere"])
+    assert (small / "index.md").read_text() == before

@@ -46,7 +46,14 @@ class Standardizer:
                 "or infinite values.",
                 "Remove or replace them first.",
             )
-        average, variance = moments(array, axis=0)
+        wide = array.astype(np.result_type(array.dtype, np.float32), copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            average, variance = moments(wide, axis=0)
+        if not np.isfinite(variance.data).all():
+            raise ShapeError(
+                f"Standardizer.fit: the variance of a feature is too large for {wide.dtype}.",
+                "Divide the features by a power of ten first.",
+            )
         self.mean, self.std = average.copy(), np.sqrt(variance.data)
         return self
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_bn.data.splitting import batches
-from tinygrad_bn.errors import ShapeError
+from tinygrad_bn.errors import DTypeError, ShapeError
 from tinygrad_bn.graph.state import no_grad
 from tinygrad_bn.nn.module import Module
 
@@ -109,6 +109,8 @@ def arrays_of(data: Any, what: str) -> tuple[NDArray, NDArray]:
             f"{what}: x of shape {x.shape} and y of shape {y.shape}.",
             "Pass arrays whose first axes count the same samples, at least one.",
         )
+    if "O" in (x.dtype.kind, y.dtype.kind):
+        raise DTypeError(f"{what}: x or y holds objects.", "Pass arrays of numbers.")
     return x, y
 
 

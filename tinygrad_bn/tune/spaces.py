@@ -114,6 +114,8 @@ class Continuous(Space):
             object.__setattr__(self, name, _number(self.called, name, getattr(self, name)))
         if not self.low < self.high:
             raise ShapeError(f"{self}: low is not below high.", "Give the smaller bound first.")
+        if not math.isfinite(self.high - self.low):
+            raise ShapeError(f"{self} is wider than the largest number.", "Give closer bounds.")
 
     def __repr__(self) -> str:
         return f"{self.called}({self.low!r}, {self.high!r})"
