@@ -318,13 +318,14 @@ class Parts(nn.BatchNorm):
         return tg.reshape(tg.batch_norm(parts, gamma, beta, axis=1), x.shape)
 
 
-def noise(
-    data: lecture.Split, sizes: Sequence[int], epochs: int, seeds: Sequence[int], out: Path
-) -> dict[str, Any]:
-    """Train on the same batches of 64 with the statistics of parts: only the noise differs."""
+def noise(sizes: Sequence[int], epochs: int, seeds: Sequence[int], out: Path) -> dict[str, Any]:
+    """Train on the same batches of 64 with the statistics of parts: only the noise differs.
+
+    Each seed splits the digits anew: effects this small may be a matter of the split.
+    """
     numbers: dict[str, Any] = {}
-    todo = [(size, seed) for size in sizes for seed in seeds]
-    for size, seed in tqdm(todo, desc="noise", unit="net", ncols=88):
+    todo = [(lecture.digits(seed), size, seed) for seed in seeds for size in sizes]
+    for data, size, seed in tqdm(todo, desc="noise", unit="net", ncols=88):
         model = build(nn.ReLU, seed, norm=partial(Parts, size=size))
         last = learn(model, data, epochs, seed).epochs[-1]
         training = nn.evaluate(model, (data.x, data.y), tg.cross_entropy)["loss"]
@@ -666,7 +667,10 @@ def _affine(numbers: Mapping[str, Any], bend: str) -> lecture.Claim:
 
 
 def _noise(numbers: Mapping[str, Any]) -> lecture.Claim:
-    """Judge an eighth of the batch against all of it: a smaller gap, and what that is for."""
+    """Judge an eighth of the batch against all of it, by the gap of the losses and what it is for.
+
+    Each has to hold for nine seeds of ten: by luck, one in 93.
+    """
 
     def of(size: int, what: str) -> np.ndarray:
         return np.array(numbers[f"statistics of {size} in batches of 64: {what}"])
@@ -676,17 +680,19 @@ def _noise(numbers: Mapping[str, Any]) -> lecture.Claim:
     )
     better = int((of(8, "accuracy") > of(64, "accuracy")).sum())
     lower = int((tested[8] < tested[64]).sum())
+    higher = int((training[8] > training[64]).sum())
     closer = int((tested[8] - training[8] < tested[64] - training[64]).sum())
     count = len(tested[8])
-    held = [won == count for won in (closer, lower, better)]
+    held = [10 * won >= 9 * count for won in (closer, lower, better)]
     return lecture.Claim(
         "The noise of a mini-batch's statistics regularises a little.",
         "the lecture; Ioffe & Szegedy (2015), section 3.4",
         "yes" if all(held) else "partly" if any(held) else "no",
-        f"statistics of 8 of the batch's 64 samples against those of all, {count} seeds: held-out "
-        f"loss nearer to the training loss in {closer}, lower in {lower} (median "
-        f"{np.median(tested[8]):.3f} against {np.median(tested[64]):.3f}), accuracy better in "
-        f"{better}",
+        f"statistics of 8 of the batch's 64 samples against those of all, {count} splits: training "
+        f"loss higher in {higher} (median {np.median(training[8]):.4f} against "
+        f"{np.median(training[64]):.4f}), held-out loss nearer to it in {closer} and lower in "
+        f"{lower} ({np.median(tested[8]):.3f} against {np.median(tested[64]):.3f}), accuracy "
+        f"better in {better}",
     )
 
 
@@ -700,8 +706,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     seeds = [seed + i for i in range(count)]
     numbers |= affine(data, epochs, seeds, out)
     numbers |= batch_statistics(data, repeats, seed, out)
-    sizes = [8, 64] if options.fast else [4, 8, 16, 32, 64]
-    numbers |= noise(data, sizes, epochs, seeds, out)
+    sizes, splits = ([8, 64], 2) if options.fast else ([4, 8, 16, 64], 10)
+    numbers |= noise(sizes, epochs, range(seed, seed + splits), out)
     numbers |= updates(data, 3 if options.fast else 10, seed)
     numbers |= running(data, 300, epochs, seed, out)
     numbers |= at_test(data, seed, 3 if options.fast else 15, out)
