@@ -159,7 +159,7 @@ def claims(numbers: Mapping[str, Any]) -> list[lecture.Claim]:
         lecture.Claim(
             "The learning rate is the most important hyperparameter.",
             "the lecture",
-            _graded(min(leads) >= 0.95, max(leads) >= 0.95),
+            lecture.verdict(whole=min(leads) >= 0.95, part=max(leads) >= 0.95),
             f"share of the variance {rate[0]:.0%} with SGD and {rate[1]:.0%} with Adam, first in "
             f"{leads[0]:.0%} and {leads[1]:.0%} of the bootstrap samples; what decides whether a "
             f"trial is in the best quarter: {best[0]} and {best[1]}",
@@ -167,7 +167,7 @@ def claims(numbers: Mapping[str, Any]) -> list[lecture.Claim]:
         lecture.Claim(
             "Behind it come momentum beta, batch size and hidden units; then layers and decay.",
             "the lecture",
-            _graded(min(ahead) >= 0.95, min(ahead) > 0.05),
+            lecture.verdict(whole=min(ahead) >= 0.95, part=min(ahead) > 0.05),
             f"shares with SGD: {_listed(shares)}; of the six pairs in the lecture's order, "
             f"{sum(a >= 0.95 for a in ahead)} hold in 95 % of the bootstrap samples and "
             f"{sum(a <= 0.05 for a in ahead)} are turned round",
@@ -175,15 +175,14 @@ def claims(numbers: Mapping[str, Any]) -> list[lecture.Claim]:
         lecture.Claim(
             "Adam's beta1, beta2 and epsilon hardly need tuning.",
             "the lecture",
-            _graded(max([*bounds.values(), *among.values()]) < fair, max(bounds.values()) < fair),
+            lecture.verdict(
+                whole=max([*bounds.values(), *among.values()]) < fair,
+                part=max(bounds.values()) < fair,
+            ),
             f"less than a fair share of {fair:.1%} each: of the variance at most {_listed(bounds)} "
             f"(95 % of samples); of being in the best quarter {_listed(among)}",
         ),
     ]
-
-
-def _graded(fully: bool, partly: bool) -> lecture.Verdict:  # noqa: FBT001  (two grades)
-    return "yes" if fully else "partly" if partly else "no"
 
 
 def _best(numbers: Mapping[str, Any], kind: str) -> str:

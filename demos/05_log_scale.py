@@ -648,7 +648,7 @@ def claims(n: Mapping[str, Any]) -> list[Claim]:
         Claim(
             f"Near 1 beta is sensitive: a step of {STEP} changes little at 0.9, and much at 0.999",
             "the lecture",
-            "yes" if high > 10 * low else "partly" if high > low else "no",
+            lecture.verdict(whole=high > 10 * low, part=high > low),
             f"the loss changes by {low:.1%} and by {high:.1%}",
         ),
         Claim(

@@ -407,14 +407,14 @@ def claims_on_shape(n: dict[str, Any]) -> list[Claim]:
         Claim(
             "Already centring the inputs takes much of the spread of the curvatures away.",
             "LeCun, Bottou, Orr & Müller 1998",
-            "yes" if shift else "partly" if some else "no",
+            lecture.verdict(whole=shift, part=some),
             "; ".join(f"{s} {lad[0]:.1e} to {lad[1]:.1e}" for s, lad in ladders.items()),
         ),
         Claim(
             "Normalising hidden values does for the next layer what normalised inputs do for the "
             "first.",
             "the lecture",
-            "yes" if all(better) else "partly" if any(better) else "no",
+            lecture.verdict(whole=all(better), part=any(better)),
             "condition number for the last layer, without and with batch norm: "
             + "; ".join(
                 f"above {DEPTHS[i]} hidden {without[i]:.1e} and {with_bn[i]:.1e}"
@@ -465,12 +465,12 @@ def claims_on_test(n: dict[str, Any]) -> list[Claim]:
     none, all_, fives, ones = (n[f"test error, {way}"] for way in ways)
     worse = [n[f"test error, {way}, larger in a share of splits"] > 0.9 for way in ways]
     low, high = n["test error changed by a leak, least"], n["test error changed by a leak, most"]
-    flatters = "yes" if high < -0.01 else "partly" if high < 0 else "no"
+    flatters = lecture.verdict(whole=high < -0.01, part=high < 0)
     return [
         Claim(
             "The test set has to be scaled by the mean and variance of the training set.",
             "the lecture",
-            "yes" if all(worse) else "partly" if any(worse) else "no",
+            lecture.verdict(whole=all(worse), part=any(worse)),
             f"mean squared error {n['test error, same']:.2f} so, {none:.2g} unscaled; by the test "
             f"samples' own statistics {all_:.2f} all at once, {fives:.2f} in fives, {ones:.2f} one "
             "by one",

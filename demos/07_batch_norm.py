@@ -660,7 +660,7 @@ def _affine(numbers: Mapping[str, Any], bend: str) -> lecture.Claim:
     return lecture.Claim(
         f"Trained gamma and beta are part of why batch norm works ({bend} net).",
         "the lecture",
-        "yes" if all(held) else "partly" if any(held) else "no",
+        lecture.verdict(whole=all(held), part=any(held)),
         f"held-out accuracy {spread(trained)} trained, {spread(frozen)} frozen; of {seeds} seeds "
         f"better {better}, 95 % sooner {sooner}, training loss lower {lower}",
     )
@@ -687,7 +687,7 @@ def _noise(numbers: Mapping[str, Any]) -> lecture.Claim:
     return lecture.Claim(
         "The noise of a mini-batch's statistics regularises a little.",
         "the lecture; Ioffe & Szegedy (2015), section 3.4",
-        "yes" if all(held) else "partly" if any(held) else "no",
+        lecture.verdict(whole=all(held), part=any(held)),
         f"statistics of 8 of the batch's 64 samples against those of all, {count} splits: training "
         f"loss higher in {higher} (median {np.median(training[8]):.4f} against "
         f"{np.median(training[64]):.4f}), held-out loss nearer to it in {closer} and lower in "

@@ -291,10 +291,6 @@ def measure(
     return numbers
 
 
-def _verdict(*, always: bool, mostly: bool) -> lecture.Verdict:
-    return "yes" if always else "partly" if mostly else "no"
-
-
 def claims(numbers: dict[str, float]) -> list[lecture.Claim]:
     """Judge the claims of the paper by the numbers."""
     paper = "Ioffe & Szegedy 2015, section 4.1"
@@ -321,7 +317,7 @@ def _faster(numbers: dict[str, float], name: str, words: str, source: str) -> le
         f"A net of three hidden layers reaches the plain net's best accuracy in fewer steps with "
         f"batch norm, {words}.",
         source,
-        _verdict(always=least > 1, mostly=middle > 1),
+        lecture.verdict(whole=least > 1, part=middle > 1),
         f"{middle:.1f} times fewer steps ({least:.1f} to {most:.1f} over seeds; had both been "
         f"trained half as long, {half:.1f}), each at its best rate; accuracy at the end "
         f"{numbers[f'{name}: accuracy with']:.1%} with, {numbers[f'{name}: accuracy without']:.1%} "
@@ -338,7 +334,9 @@ def _careless(numbers: dict[str, float]) -> lecture.Claim:
     return lecture.Claim(
         "With batch norm one may be less careful about the initial weights.",
         "Ioffe & Szegedy 2015, abstract",
-        _verdict(always=loss["with"] < loss["without"] / 2, mostly=loss["with"] < loss["without"]),
+        lecture.verdict(
+            whole=loss["with"] < loss["without"] / 2, part=loss["with"] < loss["without"]
+        ),
         f"small in place of Glorot's weights cost {100 * loss['with']:.1f} points of accuracy with "
         f"batch norm, {100 * loss['without']:.1f} without",
     )
@@ -354,7 +352,7 @@ def _rates(numbers: dict[str, float]) -> lecture.Claim:
     return lecture.Claim(
         "Batch norm survives learning rates that are too high for the plain net.",
         "Ioffe & Szegedy 2015, section 3.3",
-        _verdict(always=min(gains) > 1, mostly=max(gains) > 1),
+        lecture.verdict(whole=min(gains) > 1, part=max(gains) > 1),
         "highest rate at which a net gets half as far above chance as at its best rate: "
         + "; ".join(f"{name} {a:g} with, {b:g} without" for name, (a, b) in top.items()),
     )
@@ -369,7 +367,7 @@ def _stable(numbers: dict[str, float], paper: str) -> lecture.Claim:
     return lecture.Claim(
         "Batch norm keeps the distribution of a sigmoid's input more stable over training.",
         paper,
-        _verdict(always=all(calmer), mostly=any(calmer)),
+        lecture.verdict(whole=all(calmer), part=any(calmer)),
         "the median of a unit's input wanders, in widths (15th to 85th percentile) of its "
         "distribution: "
         + "; ".join(f"{when} {a:.2f} with, {b:.2f} without" for when, (a, b) in far.items()),

@@ -166,7 +166,7 @@ def comparisons(numbers: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def graded(yes: Sequence[bool]) -> lecture.Verdict:
     """Return yes for all, no for none, else partly."""
-    return "yes" if all(yes) else "partly" if any(yes) else "no"
+    return lecture.verdict(whole=all(yes), part=any(yes))
 
 
 def told(numbers: Mapping[str, Any], name: str) -> str:

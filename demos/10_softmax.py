@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 import lecture
 import tinygrad_bn as tg
-from lecture import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Claim
+from lecture import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Claim, verdict
 from tinygrad_bn import nn
 
 EPS = float(np.finfo(float).eps)
@@ -787,11 +787,6 @@ def claims(numbers: dict[str, Any]) -> list[Claim]:
         *claims_on_two_classes(numbers),
         *claims_on_the_loss(numbers),
     ]
-
-
-def verdict(*, whole: bool, part: bool = False) -> lecture.Verdict:
-    """Return yes if the whole of a claim showed, partly if a part of it did."""
-    return "yes" if whole else "partly" if part else "no"
 
 
 def claims_on_boundaries(n: dict[str, Any]) -> list[Claim]:

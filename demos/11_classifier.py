@@ -343,10 +343,6 @@ def measure_digits(plan: Plan, seeds: Sequence[int]) -> dict[str, float]:
     }
 
 
-def _verdict(*, surely: bool, at_all: bool) -> lecture.Verdict:
-    return "yes" if surely else "partly" if at_all else "no"
-
-
 def claims(numbers: dict[str, float]) -> list[lecture.Claim]:
     """Judge the claims by the numbers."""
     return [_hidden(numbers), _decay(numbers), _gradient(numbers), _calibration(numbers)]
@@ -358,7 +354,7 @@ def _hidden(numbers: dict[str, float]) -> lecture.Claim:
     return lecture.Claim(
         "Hidden layers take a softmax classifier beyond what linear boundaries can separate.",
         "the lecture",
-        _verdict(surely=gain > 2 * error, at_all=gain > 0),
+        lecture.verdict(whole=gain > 2 * error, part=gain > 0),
         f"test accuracy {numbers[f'{DECAYED}: test accuracy']:.2%} against "
         f"{numbers[f'{LINEAR}: test accuracy']:.2%}: {100 * gain:.2f} points more, standard error "
         f"{100 * error:.2f} on {numbers['test samples']} test samples",
@@ -372,7 +368,7 @@ def _decay(numbers: dict[str, float]) -> lecture.Claim:
     return lecture.Claim(
         "A learning rate that decays ends higher than a constant one (with early stopping).",
         "the lecture",
-        _verdict(surely=least > 0, at_all=middle > 0),
+        lecture.verdict(whole=least > 0, part=middle > 0),
         f"{middle:.2f} points of test accuracy more, median over seeds ({least:.2f} to {most:.2f}; "
         f"seeds: {numbers['gain of the decay, seeds']})",
     )
@@ -383,7 +379,7 @@ def _gradient(numbers: dict[str, float]) -> lecture.Claim:
     return lecture.Claim(
         "The gradient of softmax and cross-entropy by the logits is y_hat - y (over N).",
         "the lecture",
-        _verdict(surely=off < 8 * unit, at_all=off < 1e-3),
+        lecture.verdict(whole=off < 8 * unit, part=off < 1e-3),
         f"by autodiff on a real batch of 100, float32: largest deviation {off:.1e} of the largest "
         f"element",
     )
@@ -396,7 +392,7 @@ def _calibration(numbers: dict[str, float]) -> lecture.Claim:
         "The probabilities of a trained net are overconfident, and one temperature mends most of "
         "it.",
         "Guo et al. 2017",
-        _verdict(surely=over > 0 and after < before / 2, at_all=over > 0 and after < before),
+        lecture.verdict(whole=over > 0 and after < before / 2, part=over > 0 and after < before),
         f"mean confidence {numbers['mean confidence']:.1%} at an accuracy of "
         f"{numbers[f'{DECAYED}: test accuracy']:.1%}; expected calibration error {before:.1%}, "
         f"with temperature {numbers['temperature']:.2f} {after:.1%}",

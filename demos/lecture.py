@@ -97,6 +97,11 @@ def _some(x: Any, y: Any, count: int | None, seed: int) -> tuple[np.ndarray, np.
     return x.reshape(len(x), -1).astype(np.float32) / 255, y
 
 
+def verdict(*, whole: bool, part: bool = False) -> Verdict:
+    """Return yes if the whole of a claim showed, partly if a part of it did."""
+    return "yes" if whole else "partly" if part else "no"
+
+
 def axes(
     rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (5.0, 3.6), **shared: Any
 ) -> tuple[Any, Any]:

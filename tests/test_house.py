@@ -27,6 +27,7 @@ FLOORS = {
     "files": 0,
     "errors": 0,
     "graph": 1,
+    "progress": 1,
     "primitives": 2,
     "viz": 2,
     "functions": 3,

@@ -1,12 +1,8 @@
 """The paper's small experiment: batch norm takes fewer steps and survives high rates."""
 
-import os
-
 import numpy as np
 import pytest
 import test_demos
-
-import tinygrad_bn as tg
 
 PICTURES = ("accuracy", "percentiles", "rates")
 
@@ -22,11 +18,7 @@ def out(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def numbers(demo, out):
-    try:
-        tg.data.load_fashion_mnist()
-    except FileNotFoundError as error:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
+def numbers(demo, out, fashion_mnist):
     return demo.main(["--fast", "--out", str(out), "--seed", "0"])
 
 

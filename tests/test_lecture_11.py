@@ -1,7 +1,5 @@
 """The classifier: it learns, goes on after an interruption, and knows how sure it is."""
 
-import os
-
 import numpy as np
 import pytest
 import test_demos
@@ -22,11 +20,7 @@ def out(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def numbers(demo, out):
-    try:
-        tg.data.load_fashion_mnist()
-    except FileNotFoundError as error:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
+def numbers(demo, out, fashion_mnist):
     return demo.main(["--fast", "--out", str(out), "--seed", "0"])
 
 

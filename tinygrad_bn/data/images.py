@@ -168,10 +168,10 @@ def _reader(place: Path) -> Callable[[], Arrays] | None:
     """Return what reads the four arrays at a place; None if they are not all there."""
     if place.suffix == ".npz" and place.is_file():
         return lambda: _read_keras(place)
-    files = {part: _file(place, name) for part, name in PARTS.items()}
-    if None in files.values():
+    found = {part: _file(place, name) for part, name in PARTS.items()}
+    if None in found.values():
         return None
-    return lambda: {part: decoded(unpacked(f), str(f)) for part, f in files.items() if f}
+    return lambda: {part: decoded(unpacked(f), str(f)) for part, f in found.items() if f}
 
 
 def _read_keras(path: Path) -> Arrays:

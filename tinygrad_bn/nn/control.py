@@ -20,10 +20,13 @@ class Commands(NamedTuple):
     lr_factor: float | None = None
     stop: bool = False
 
-    def rate(self, now: float) -> float | None:
-        """Return the rate that is asked for, if one is."""
-        if self.lr is None and self.lr_factor is None:
-            return None
+    @property
+    def adjusts(self) -> bool:
+        """Whether another rate is asked for."""
+        return self.lr is not None or self.lr_factor is not None
+
+    def rate(self, now: float) -> float:
+        """Return the rate that is asked for."""
         return float(now if self.lr is None else self.lr) * (self.lr_factor or 1.0)
 
 

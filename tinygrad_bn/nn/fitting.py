@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import itertools
 import math
 import os
-import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,8 +17,16 @@ import numpy as np
 
 from tinygrad_bn import files
 from tinygrad_bn.data.splitting import batches
-from tinygrad_bn.errors import DTypeError, FileError, GradientError, ShapeError, TinygradError
+from tinygrad_bn.errors import FileError, GradientError, ShapeError
 from tinygrad_bn.graph.tensor import Tensor
+from tinygrad_bn.nn.checking import (
+    check_callable,
+    check_kinds,
+    count,
+    named_otherwise,
+    of_the_model,
+    positive,
+)
 from tinygrad_bn.nn.checkpoints import (
     named,
     packed,
@@ -31,7 +37,7 @@ from tinygrad_bn.nn.checkpoints import (
     unpack,
     write,
 )
-from tinygrad_bn.nn.control import Commands, Control
+from tinygrad_bn.nn.control import Control
 from tinygrad_bn.nn.evaluating import (
     Loss,
     Metric,
@@ -42,12 +48,14 @@ from tinygrad_bn.nn.evaluating import (
     modes_kept,
 )
 from tinygrad_bn.nn.history import History
+from tinygrad_bn.nn.interrupts import interrupts
 from tinygrad_bn.nn.logging import Log
 from tinygrad_bn.nn.module import Module
-from tinygrad_bn.nn.progress import Progress, tqdm_if
+from tinygrad_bn.nn.progress import Progress
 from tinygrad_bn.nn.stopping import EarlyStop
 from tinygrad_bn.optim.clipping import clip_grad_norm
 from tinygrad_bn.optim.optimisers import Optimiser
+from tinygrad_bn.progress import tqdm_if
 
 OnStep: TypeAlias = Callable[[int, dict[str, float]], Any]
 Randomness: TypeAlias = np.random.Generator | int | None
@@ -114,27 +122,27 @@ def fit(
     (2.84, 40)
     """
     x, y = arrays_of(data, "fit")
-    _check_kinds(metrics, stop, every, checkpoint)
-    measures = _named_otherwise(default_metrics(metrics, y))
+    check_kinds(metrics, stop, every, checkpoint)
+    measures = named_otherwise(default_metrics(metrics, y))
     callbacks = [on_step] if callable(on_step) else list(on_step)
-    _check_callable(loss=[loss], metrics=measures.values(), on_step=callbacks)
+    check_callable(loss=[loss], metrics=measures.values(), on_step=callbacks)
     training = Training(
         model=model,
         x=x,
         y=y,
         loss=loss,
-        optimizer=_of_the_model(optimizer, model),
-        epochs=_count("epochs", epochs, 0),
-        batch_size=_count("batch_size", batch_size, 1),
+        optimizer=of_the_model(optimizer, model),
+        epochs=count("epochs", epochs, 0),
+        batch_size=count("batch_size", batch_size, 1),
         rng=np.random.default_rng(rng),
         drop_last=bool(drop_last),
-        clip=_positive("clip", clip),
+        clip=positive("clip", clip),
         validation=None if validation is None else arrays_of(validation, "fit, validation"),
         metrics=measures,
         callbacks=callbacks,
         stop=stop,
         checkpoint=None if checkpoint is None else Path(checkpoint),
-        every=None if every is None else _count("every", every, 1),
+        every=None if every is None else count("every", every, 1),
         control=control if control is None or isinstance(control, Control) else Control(control),
         progress=progress,
     )
@@ -202,7 +210,7 @@ class Training:
             with (
                 modes_kept(self.model),
                 Progress(max(total, self.step), self.step, wanted=self.progress) as bar,
-                _interrupts() as interrupted,
+                interrupts() as interrupted,
             ):
                 self.model.train()
                 while self.epoch < self.epochs and not (self.stopped or self.halted):
@@ -230,7 +238,8 @@ class Training:
             numbers = self._train(xb, yb)
             self.history.add_step(numbers)
             self._tell(numbers)
-            self._obey(self.control.poll() if self.control else None)
+            if self.control is not None:
+                self._obey(self.control)
             bar.step(numbers)
             over = self.position == self.batches_per_epoch
             if over:
@@ -307,18 +316,19 @@ class Training:
             before = self._scheduled(self.optimizer.steps) if override is None else override
             self._changed("lr", before, self.optimizer.lr, "callback")
 
-    def _obey(self, commands: Commands | None) -> None:
-        """Do what a control file asks for."""
-        if commands is None or self.control is None:
+    def _obey(self, control: Control) -> None:
+        """Do what a control file asks for, if it was written to."""
+        commands = control.poll()
+        if commands is None:
             return
-        asked = (commands.lr, commands.lr_factor) != (None, None)
-        before = self.optimizer.lr if asked else 0.0
-        wanted = commands.rate(before)
-        if wanted is not None and not 0 < wanted < math.inf:
-            self.control.warn(f"the rate would be {wanted}")
-        elif wanted is not None:
-            self.optimizer.lr = wanted
-            self._changed("lr", before, wanted, "control")
+        if commands.adjusts:
+            before = self.optimizer.lr
+            wanted = commands.rate(before)
+            if 0 < wanted < math.inf:
+                self.optimizer.lr = wanted
+                self._changed("lr", before, wanted, "control")
+            else:
+                control.warn(f"the rate would be {wanted}")
         if commands.stop:
             self.halted = True
             self._changed("stop", False, True, "control")
@@ -359,15 +369,12 @@ class Training:
         content |= {name: getattr(self, name) for name in _PROGRESS}
         last = max(self.optimizer.steps - 1, 0)
         content["rate"] = [last, self._scheduled(last)]
-        content["stop"] = _monitored(self.stop)
+        content["stop"] = self.stop and self.stop.seen()
         content["control"] = self.control and [str(self.control.path), self.control.seen]
         write(self.checkpoint, arrays, content)
 
     def _start(self) -> None:
         """Take up the checkpoint, if there is one; logs keep what belongs to it."""
-        self._digests = {"data": _digest(self.x, self.y)} if self.checkpoint else {}
-        if self.checkpoint and self.validation:
-            self._digests["validation"] = _digest(*self.validation)
         if self.stop is not None:
             self.stop.reset()
         if self.checkpoint is not None:
@@ -394,8 +401,7 @@ class Training:
             setattr(self, name, content[name])
         self.history.restore(part("history", stored.arrays), content["history"])
         if self.stop is not None:
-            vars(self.stop).update(content["stop"]["seen"])
-            self.stop.best_state = part("best", stored.arrays)
+            self.stop.take_up(content["stop"], part("best", stored.arrays))
         if self.control is not None and content["control"]:
             where, seen = content["control"]
             self.control.seen = seen if where == str(self.control.path) else self.control.seen
@@ -421,6 +427,12 @@ class Training:
             "stop": self.stop.settings() if self.stop else None,
             **self._digests,
         }
+
+    @functools.cached_property
+    def _digests(self) -> dict[str, str]:
+        """What tells these samples from others; of large data it takes a moment."""
+        given = {"data": (self.x, self.y), "validation": self.validation}
+        return {name: _digest(*arrays) for name, arrays in given.items() if arrays is not None}
 
     def _scheduled(self, steps: int) -> float:
         """Return the rate of the schedule, whatever was set in its place."""
@@ -455,23 +467,6 @@ def _called(function: Any) -> str:
     return str(getattr(function, "__qualname__", type(function).__name__))
 
 
-def _named_otherwise(metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
-    """Return the metrics, whose names must not be those of what a step has anyway."""
-    if taken := {"loss", "lr"} & set(metrics):
-        raise ShapeError(
-            f"fit: a metric is called {taken.pop()!r}, as a number that every step has.",
-            "Give it another name.",
-        )
-    return metrics
-
-
-def _monitored(stop: EarlyStop | None) -> dict[str, Any] | None:
-    """Return what an early stop has seen."""
-    if stop is None:
-        return None
-    return {"seen": {name: getattr(stop, name) for name in ("best", "best_epoch", "epochs")}}
-
-
 def _shown(value: Any) -> str:
     return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else repr(value)
 
@@ -488,85 +483,3 @@ def _digest(*arrays: NDArray) -> str:
         found.update(f"{array.dtype.str}{array.shape}".encode())
         found.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
     return found.hexdigest()
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Give an event that the first Ctrl-C sets; the second one interrupts as it did before.
-
-    Outside of the main thread no signal arrives, and where interrupts are ignored they stay so.
-    """
-    asked = threading.Event()
-    before = signal.getsignal(signal.SIGINT)
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or before in (None, signal.SIG_IGN):
-        yield asked
-        return
-
-    def first(*_: Any) -> None:
-        """Note the wish, and leave the next one to who handled them before."""
-        asked.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, first)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _check_callable(**given: Iterable[Any]) -> None:
-    for name, functions in given.items():
-        for function in functions:
-            if not callable(function):
-                raise DTypeError(f"fit: {name} has {function!r}.", "Give something to call.")
-
-
-def _count(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise DTypeError(f"fit: {name}={value!r}.", "Give an integer.")
-    if value < least:
-        raise ShapeError(f"fit: {name}={value}.", f"Give an integer from {least}.")
-    return int(value)
-
-
-def _check_kinds(metrics: Any, stop: Any, every: Any, checkpoint: Any) -> None:
-    """Refuse arguments of another kind, and one that would do nothing."""
-    if metrics is not None and not isinstance(metrics, Mapping):
-        raise DTypeError(
-            f"fit: the metrics are a {type(metrics).__name__}.",
-            'Pass a dict of functions by name: {"accuracy": tg.nn.accuracy}.',
-        )
-    if stop is not None and not isinstance(stop, EarlyStop):
-        raise DTypeError(
-            f"fit: stop is a {type(stop).__name__}.", 'Pass tg.nn.EarlyStop("validation loss").'
-        )
-    if every is not None and checkpoint is None:
-        raise ShapeError(
-            f"fit: every={every} without a checkpoint.", "Give checkpoint=, a path, as well."
-        )
-
-
-def _positive(name: str, value: float | None) -> float | None:
-    if value is not None and not 0 < value < math.inf:
-        raise ShapeError(f"fit: {name}={value}.", "Give a positive, finite number, or None.")
-    return None if value is None else float(value)
-
-
-def _of_the_model(optimizer: Any, model: Any) -> Optimiser:
-    """Return the optimiser, if it trains parameters of the model."""
-    if not isinstance(model, Module):
-        raise DTypeError(f"fit: the model is a {type(model).__name__}.", "Pass a tg.nn.Module.")
-    if not isinstance(optimizer, Optimiser):
-        raise DTypeError(
-            f"fit: the optimizer is a {type(optimizer).__name__}.",
-            "Pass one, such as tg.optim.Adam(model.parameters(), lr).",
-        )
-    own = {id(parameter) for parameter in model.parameters()}
-    if strange := [p for p in optimizer.parameters if id(p) not in own]:
-        raise TinygradError(
-            f"fit: {len(strange)} of the optimizer's {len(optimizer.parameters)} parameters are "
-            "not in the model.",
-            "Make the optimizer for model.parameters(), after the last layer was set.",
-        )
-    return optimizer

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
-from tinygrad_bn.errors import OptionalDependencyError
+from tinygrad_bn.progress import tqdm_if
 
 SHOWN_EVERY = 0.2
 """Seconds between two looks at the numbers: writing them takes longer than a small step."""
@@ -19,10 +19,8 @@ class Progress:
     """
 
     def __init__(self, total: int, done: int, *, wanted: bool | None) -> None:
-        engine = tqdm_if(wanted=wanted)
-        self._bar: Any = engine and engine.tqdm(
-            total=total, initial=done, unit="step", dynamic_ncols=True
-        )
+        bar = tqdm_if(wanted=wanted)
+        self._bar: Any = bar and bar(total=total, initial=done, unit="step", dynamic_ncols=True)
         self._shown = 0.0
 
     def step(self, numbers: Mapping[str, float]) -> None:
@@ -47,19 +45,3 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
-
-
-def tqdm_if(*, wanted: bool | None) -> Any:
-    """Return tqdm, or None if no bar is wanted. Raises OptionalDependencyError without it."""
-    if wanted is False:
-        return None
-    try:
-        import tqdm  # noqa: PLC0415  (optional)
-    except ImportError as error:
-        if wanted is None:
-            return None
-        raise OptionalDependencyError(
-            "A progress bar needs tqdm.",
-            'Install the extra "demos": pip install "tinygrad_bn[demos]".',
-        ) from error
-    return tqdm

@@ -79,6 +79,15 @@ class EarlyStop:
         if self.best_state:
             model.load_state_dict(self.best_state)
 
+    def seen(self) -> dict[str, float]:
+        """Return how far it is, but for the state of the best epoch."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "epochs": self.epochs}
+
+    def take_up(self, seen: Mapping[str, Any], best_state: Arrays) -> None:
+        """Go on from what ``seen`` returned, and from the state of the best epoch."""
+        self.best, self.best_epoch = seen["best"], seen["best_epoch"]
+        self.epochs, self.best_state = seen["epochs"], best_state
+
     def settings(self) -> dict[str, Any]:
         """Return what it was made with."""
         names = ("monitor", "patience", "better", "restore_best")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self
 
-from tinygrad_bn.errors import OptionalDependencyError
+from tinygrad_bn.progress import tqdm_if
 from tinygrad_bn.tune.plans import Plan, finite
 from tinygrad_bn.tune.trials import Row
 
@@ -18,7 +17,8 @@ class Progress:
         self, plan: Plan, rows: Callable[[], list[Row]], name: str, *, show: bool | None
     ) -> None:
         self.plan, self.rows = plan, rows
-        self.bar = _bar(plan.total, name, must=bool(show)) if show in (None, True) else None
+        bar = tqdm_if(wanted=show)
+        self.bar: Any = bar and bar(total=plan.total, desc=name, unit="trial", ncols=88)
 
     def __enter__(self) -> Self:
         self.update()
@@ -36,23 +36,6 @@ class Progress:
             self.bar.set_postfix(best=f"{top:.5g}", refresh=False)
         self.bar.update(len(rows) - self.bar.n)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.bar is not None:
             self.bar.close()
-
-
-def _bar(total: int, name: str, *, must: bool) -> Any:
-    try:
-        from tqdm import tqdm  # noqa: PLC0415  (optional)
-    except ImportError as error:
-        if must:
-            raise OptionalDependencyError(
-                "A bar needs tqdm.", 'Install the extra "demos": pip install "tinygrad_bn[demos]".'
-            ) from error
-        return None
-    return tqdm(total=total, desc=name, unit="trial", ncols=88)
