@@ -83,6 +83,15 @@ class Trace:
         given = set(self.inputs)
         return [n for n in ancestors(self.results) if n.op is None and n not in given]
 
+    @functools.cached_property
+    def names(self) -> dict[Tensor, str]:
+        """The name of every tensor in the program."""
+        return self._names()
+
+    def value_of(self, given: Tensor) -> np.ndarray[Any, Any]:
+        """Return the value with which an input or a closed-over tensor was recorded."""
+        return self._values[given]
+
     def _names(self) -> dict[Tensor, str]:
         """Name inputs and constants by the user where possible, nodes v1, v2, ..."""
         names: dict[Tensor, str] = {}

@@ -1,0 +1,417 @@
+"""From formulas of indices to formulas of arrays, as they stand in a textbook.
+
+``sum(k, x[i, k] * w[k, j])`` is ``x @ w``, ``sum(i, x[i, j]) / size(i)`` is ``mean(x)``, and a
+factor that lacks an index broadcasts. What no notation of arrays can say keeps its indices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+from tinygrad_bn.algebra.patterns import name_of
+from tinygrad_bn.algebra.terms import HALF, ONE, Index, Term, natural, walk
+
+Order: TypeAlias = tuple[Index, ...]
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A symbol: a name, a number (a fraction), or a truth value."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Items, each with whether it is subtracted."""
+
+    items: tuple[tuple[bool, Shown], ...]
+
+
+@dataclass(frozen=True)
+class Product:
+    """Factors above and below the line; ``last`` comes after the fraction."""
+
+    above: tuple[Shown, ...]
+    below: tuple[Shown, ...]
+    last: tuple[Shown, ...] = ()
+
+
+@dataclass(frozen=True)
+class Power:
+    """A base with a number as exponent."""
+
+    base: Shown
+    exponent: Fraction
+
+
+@dataclass(frozen=True)
+class Call:
+    """A named function of operands: ``mean``, ``softmax``, ``where``."""
+
+    name: str
+    operands: tuple[Shown, ...]
+    axes: str = ""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix product."""
+
+    left: Shown
+    right: Shown
+
+
+@dataclass(frozen=True)
+class Transposed:
+    """A transpose."""
+
+    of: Shown
+
+
+@dataclass(frozen=True)
+class Element:
+    """An array with its indices written out."""
+
+    name: str
+    places: tuple[str, ...]
+
+
+Shown: TypeAlias = "Sign | Sum | Product | Power | Call | Matrix | Transposed | Element"
+
+
+@dataclass
+class Layout:
+    """Writes terms as formulas of arrays. ``names``: what sizes and one-hot rows are called.
+
+    ``notes``: what the formula's letters mean besides its definitions, in order.
+    """
+
+    names: dict[str, str] = field(default_factory=dict)
+    sizes: dict[tuple[int, ...], str] = field(default_factory=dict)
+    one_hots: dict[str, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+
+    def shown(self, term: Term, order: Order) -> Shown:
+        """Return a term as a formula of arrays whose axes are in this order."""
+        if term.number is not None:
+            return Sign(term.number)
+        handler = getattr(self, f"_{term.op}")
+        made: Shown = handler(term, order)
+        return made
+
+    # leaves ------------------------------------------------------------------------------------
+
+    def _literal(self, term: Term, order: Order) -> Shown:
+        return Sign(term.extra.value)
+
+    def _null(self, term: Term, order: Order) -> Shown:
+        return Product((Sign(Fraction(0)), self.shown(term.args[0], order)), ())
+
+    def _size(self, term: Term, order: Order) -> Shown:
+        return Sign(self.size_name((term.extra,)))
+
+    def size_name(self, sizes: tuple[int, ...]) -> str:
+        """Return the letter for a number of elements."""
+        if sizes not in self.sizes:
+            free = (n for n in ("N", "M", "K", "L", "P", "Q") if n not in self.taken)
+            self.sizes[sizes] = next(free, f"N_{len(self.sizes)}")
+            self.taken.add(self.sizes[sizes])
+        return self.sizes[sizes]
+
+    def _variable(self, term: Term, order: Order) -> Shown:
+        name, at = term.extra
+        axes = [p for p in at if isinstance(p, Index)]
+        if any(not isinstance(p, Index) and p != 0 for p in at) or len(set(axes)) < len(axes):
+            return self._element(term)
+        if axes == [i for i in order if i in axes] or len(axes) < 2:
+            return Sign(name)
+        if len(axes) == 2:
+            return Transposed(Sign(name))
+        return self._element(term)
+
+    def _element(self, term: Term) -> Shown:
+        name, at = term.extra
+        rest = iter(term.args)
+        places = [
+            letter(p) if isinstance(p, Index) else
+            _inline(self.shown(next(rest), ())) if p == "term" else str(p)
+            for p in at
+        ]
+        return Element(str(name), tuple(places))
+
+    def _delta(self, term: Term, order: Order) -> Shown:
+        """Show a one-hot row by the name of its labels; of two indices it is the identity."""
+        if term.args:
+            label = term.args[-1]
+            if label.op == "variable":
+                name = self.one_hot_name(label.extra[0])
+                axes = [*natural(label), *(p for p in term.extra if isinstance(p, Index))]
+                ordered = axes == [i for i in order if i in axes]
+                return Sign(name) if ordered else Transposed(Sign(name))
+            return Call("one_hot", (self.shown(label, order),))
+        return Sign("I")
+
+    def one_hot_name(self, label: str) -> str:
+        """Return what the one-hot rows of labels are called: ``y``, if that is free."""
+        if label not in self.one_hots:
+            name = "y" if "y" not in self.taken else f"one_hot({label})"
+            self.one_hots[label] = name
+            self.taken.add(name)
+        return self.one_hots[label]
+
+    # operations --------------------------------------------------------------------------------
+
+    def _add(self, term: Term, order: Order) -> Shown:
+        items = [self._item(t, c, order) for t, c in term.items]
+        items.sort(key=lambda item: (item[0], _weight(item[1])))
+        return Sum(tuple(items))
+
+    def _item(self, term: Term, coefficient: Fraction, order: Order) -> tuple[bool, Shown]:
+        scaled = term.terms.mul(term.factors, abs(coefficient))
+        return coefficient < 0, self.shown(scaled, order)
+
+    def _mul(self, term: Term, order: Order) -> Shown:
+        coefficient, factors = term.coefficient, list(term.factors)
+        for position, (base, exponent) in enumerate(factors):
+            if coefficient < 0 and base.op == "add" and exponent == 1:
+                factors[position] = (self._negated(base), ONE)
+                coefficient = -coefficient
+        if coefficient < 0:
+            return Sum(((True, self.shown(term.terms.mul(factors, -coefficient), order)),))
+        special = self._outer(factors, order)
+        if special is not None:
+            return _product([*_numbers(coefficient), special], [])
+        return self._fraction(coefficient, factors, order)
+
+    def _negated(self, term: Term) -> Term:
+        """Return minus a sum, in a form that the normal form would not take."""
+        return term.terms.make("add", term.args, tuple(-c for c in term.extra))
+
+    def _fraction(
+        self, coefficient: Fraction, factors: Sequence[tuple[Term, Fraction]], order: Order
+    ) -> Shown:
+        above: list[Shown] = _numbers(Fraction(coefficient.numerator))
+        below: list[Shown] = _numbers(Fraction(coefficient.denominator))
+        if coefficient.denominator > 1000:
+            above, below = [Sign(coefficient)], []
+        sizes = [b.extra for b, e in factors if b.op == "size" and e == -1]
+        rest = [(b, e) for b, e in factors if b.op != "size" or e != -1]
+        for base, exponent in rest:
+            if exponent > 0:
+                shown, sizes = self._averaged(base, sizes, order) if exponent == 1 else (None, sizes)
+                shown = shown or self.shown(base, order)
+                above.append(shown if exponent == 1 else Power(shown, exponent))
+            else:
+                shown = self.shown(base, order)
+                below.append(shown if exponent == -1 else Power(shown, -exponent))
+        if sizes:
+            below.insert(0, Sign(self.size_name(tuple(sorted(sizes)))))
+        return _product(above, below)
+
+    def _averaged(
+        self, base: Term, sizes: list[int], order: Order
+    ) -> tuple[Shown | None, list[int]]:
+        """Show a sum that is divided by the number of its terms as a mean."""
+        if base.op != "reduce" or base.extra[0] != "sum":
+            return None, sizes
+        left = list(sizes)
+        for index in base.extra[1]:
+            if index.size not in left:
+                return None, sizes
+            left.remove(index.size)
+        if self._contraction(base, order) is not None:
+            return None, sizes
+        return self._reduced("mean", base, order), left
+
+    def _outer(self, factors: Sequence[tuple[Term, Fraction]], order: Order) -> Shown | None:
+        """Show a diagonal matrix, or the product of a column and a row."""
+        if len(order) != 2:
+            return None
+        deltas = [b for b, _ in factors if b.op == "delta" and not b.args]
+        terms = factors[0][0].terms
+        if len(deltas) == 1 and len(factors) > 1:
+            rest = terms.mul([(b, e) for b, e in factors if b is not deltas[0]])
+            axes = natural(rest)
+            return Call("diag", (self.shown(rest, axes),)) if len(axes) == 1 else None
+        sides = [[(b, e) for b, e in factors if i in b.free] for i in order]
+        shared = [b for b, _ in factors if len(b.free.intersection(order)) != 1]
+        if shared or not all(sides):
+            return None
+        column, row = (terms.mul(side) for side in sides)
+        shown = self.shown(column, order[:1]), self.shown(row, order[1:])
+        return Matrix(shown[0], Transposed(shown[1]))
+
+    def _reduce(self, term: Term, order: Order) -> Shown:
+        name = term.extra[0]
+        if name == "sum":
+            product = self._contraction(term, order)
+            if product is not None:
+                return product
+            special = self._variance(term, order)
+            if special is not None:
+                return special
+        return self._reduced(name, term, order)
+
+    def _variance(self, term: Term, order: Order) -> Shown | None:
+        return None
+
+    def _reduced(self, name: str, term: Term, order: Order) -> Shown:
+        """Show a reduction; its axes are said only where the formula needs it."""
+        over = term.extra[1]
+        inner = self._inner_order(term, order)
+        body = self.shown(term.args[0], inner)
+        if name == "mean":
+            centred = _centred_square(term.args[0], over)
+            if centred is not None:
+                return Call("var", (self.shown(centred, inner),), _axes(inner, over))
+        return Call(name, (body,), _axes(inner, over))
+
+    def _inner_order(self, term: Term, order: Order) -> Order:
+        """Return the axes of what is reduced: as its variables have them."""
+        body = term.args[0]
+        axes = natural(body)
+        outer = [i for i in order if i in body.free]
+        return axes if [i for i in axes if i in outer] == outer else (*outer, *term.extra[1])
+
+    def _contraction(self, term: Term, order: Order) -> Shown | None:
+        """Show a sum over one index of two groups of factors as a matrix product."""
+        over = term.extra[1]
+        body = term.args[0]
+        if len(over) != 1 or body.coefficient != 1 or body.op != "mul":
+            return None
+        (k,) = over
+        groups: list[tuple[set[Index], list[tuple[Term, Fraction]]]] = []
+        for base, exponent in body.factors:
+            own = set(base.free) - {k}
+            joined = [(base, exponent)]
+            for group in [g for g in groups if g[0] & own]:
+                groups.remove(group)
+                own |= group[0]
+                joined = group[1] + joined
+            groups.append((own, joined))
+        if len(groups) != 2 or any(len(own) > 1 for own, _ in groups) or not body.free - {k}:
+            return None
+        groups.sort(key=lambda g: [order.index(i) if i in order else 99 for i in g[0]] or [50])
+        (rows, left), (columns, right) = groups
+        terms = term.terms
+        a, b = terms.mul(left), terms.mul(right)
+        if not rows and columns:
+            rows, columns, a, b = columns, rows, b, a
+        return Matrix(self._as_matrix(a, (*rows, k)), self._as_matrix(b, (k, *columns)))
+
+    def _as_matrix(self, term: Term, order: Order) -> Shown:
+        axes = natural(term)
+        if len(order) == 2 and axes == order[::-1]:
+            return _transposed(self.shown(term, axes))
+        return self.shown(term, order)
+
+    def _function(self, term: Term, order: Order) -> Shown:
+        name = name_of(term)
+        operands = tuple(self.shown(a, order) for a in term.args)
+        if name == "log" and term.args[0].op == "reduce" and term.args[0].extra[0] == "sum":
+            inner = term.args[0].args[0]
+            if inner.op == "function" and inner.extra == "exp":
+                axes = self._inner_order(term.args[0], order)
+                shown = self.shown(inner.args[0], axes)
+                return Call("logsumexp", (shown,), _axes(axes, term.args[0].extra[1]))
+        return Call(name, operands)
+
+    def _call(self, term: Term, order: Order) -> Shown:
+        what, at = term.extra
+        arrays = term.args[: len(term.args) - at.count("term")]
+        shown = tuple(
+            self.shown(a.args[0], tuple(p for p in a.extra if isinstance(p, Index))) for a in arrays
+        )
+        whole = Call(what.name, shown)
+        axes = [p for p in at if isinstance(p, Index)]
+        if axes == [i for i in order if i in axes]:
+            return whole
+        return Transposed(whole) if len(axes) == 2 else whole
+
+
+def _centred_square(body: Term, over: Sequence[Index]) -> Term | None:
+    """Return x if a term is the square of x minus its own mean."""
+    if len(body.factors) != 1 or body.factors[0][1] != 2 or body.coefficient != 1:
+        return None
+    centred = body.factors[0][0]
+    for item, c in centred.items if centred.op == "add" else ():
+        terms = body.terms
+        mean = terms.sum(over, item) / terms.mul((terms.size(i), ONE) for i in over)
+        if c == 1 and centred is item - mean:
+            return item
+    return None
+
+
+def _numbers(value: Fraction) -> list[Shown]:
+    return [] if value == 1 else [Sign(value)]
+
+
+def _product(above: list[Shown], below: list[Shown]) -> Shown:
+    """Arrange factors: symbols in a fraction, sums after it."""
+    flat: list[Shown] = []
+    for part in above:
+        plain = isinstance(part, Product) and not part.below and not part.last
+        flat += part.above if plain else [part]  # type: ignore[union-attr]
+    sums = [p for p in flat if isinstance(p, Sum)]
+    first = sorted((p for p in flat if not isinstance(p, Sum)), key=_weight)
+    if not first and len(sums) == 1:
+        first, sums = sums, []
+    if not below and len(first) + len(sums) == 1:
+        return (first + sums)[0]
+    matrices = [p for p in first if isinstance(p, Matrix)] if len(first) > 1 or below else []
+    if matrices and (below or len(first) > len(matrices)):
+        first = [p for p in first if p not in matrices]
+        sums = [*matrices, *sums]
+    if not first and not sums:
+        return Product((Sign(ONE),), tuple(below))
+    return Product(tuple(first), tuple(sorted(below, key=_weight)), tuple(sums))
+
+
+def _transposed(shown: Shown) -> Shown:
+    return shown.of if isinstance(shown, Transposed) else Transposed(shown)
+
+
+def _weight(shown: Shown) -> tuple[int, int]:
+    """Say how late a factor or item stands: numbers, letters, then what is longer."""
+    if isinstance(shown, Sign):
+        return (0 if isinstance(shown.value, Fraction) else 1, 0)
+    return (2, _length(shown))
+
+
+def _length(shown: Any) -> int:
+    if isinstance(shown, tuple):
+        return sum(map(_length, shown))
+    parts = getattr(shown, "__dict__", {}) if not isinstance(shown, Sign) else {}
+    return 1 + sum(_length(v) for v in parts.values() if not isinstance(v, str | Fraction))
+
+
+LETTERS = "ijklmnpqr"
+
+
+def letter(index: Index) -> str:
+    """Return the letter of an index."""
+    return LETTERS[index.number % len(LETTERS)] + (f"_{index.size}" if index.number < 0 else "")
+
+
+def _axes(order: Order, over: Sequence[Index]) -> str:
+    """Say which axes are reduced."""
+    if len(over) == len(order):
+        return ""
+    return ", ".join(str(order.index(i)) if i in order else "?" for i in over)
+
+
+def _inline(shown: Shown) -> str:
+    return shown.value if isinstance(shown, Sign) else "…"
+
+
+def sizes_in(term: Term) -> set[int]:
+    """Return the sizes that a term counts."""
+    return {t.extra for t in walk(term) if t.op == "size"}
+
+
+HALF_POWER = HALF
+Names: TypeAlias = Mapping[str, str]

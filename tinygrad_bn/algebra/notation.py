@@ -1,0 +1,322 @@
+"""Write formulas of arrays: as text, in LaTeX, in MathML."""
+
+from __future__ import annotations
+
+import html
+from fractions import Fraction
+from typing import Any
+
+from tinygrad_bn.algebra.layout import (
+    Call,
+    Element,
+    Matrix,
+    Power,
+    Product,
+    Shown,
+    Sign,
+    Sum,
+    Transposed,
+)
+from tinygrad_bn.algebra.terms import HALF, LONGEST
+
+ADD, MULTIPLY, POWER, ATOM = range(4)
+
+
+# text --------------------------------------------------------------------------------------------
+
+
+def text(shown: Shown) -> str:
+    """Write a formula as text in NumPy's notation."""
+    return _text(shown)[0]
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, Fraction):
+        return str(value) if value.denominator <= LONGEST else repr(float(value))
+    return "None" if value is None else str(value)
+
+
+def _text(shown: Shown) -> tuple[str, int]:
+    if isinstance(shown, Sign):
+        written = _number(shown.value)
+        return written, ATOM if "/" not in written and not written.startswith("-") else MULTIPLY
+    if isinstance(shown, Sum):
+        out = ""
+        for minus, item in shown.items:
+            part = _in(item, MULTIPLY if minus else ADD)
+            out += (f" {'-' if minus else '+'} " if out else "-" * minus) + part
+        return out, ADD
+    if isinstance(shown, Product):
+        return _text_product(shown), MULTIPLY
+    if isinstance(shown, Power):
+        if shown.exponent == HALF:
+            return f"sqrt({text(shown.base)})", ATOM
+        exponent = _number(shown.exponent)
+        exponent = f"({exponent})" if "/" in exponent else exponent
+        return f"{_in(shown.base, ATOM)}**{exponent}", POWER
+    if isinstance(shown, Call):
+        infix = INFIX.get(shown.name)
+        if infix and len(shown.operands) == 2:
+            return infix.join(_in(o, MULTIPLY) for o in shown.operands), ADD - 1
+        axis = f", axis={shown.axes if ',' not in shown.axes else f'({shown.axes})'}"
+        operands = ", ".join(text(o) for o in shown.operands)
+        return f"{shown.name}({operands}{axis if shown.axes else ''})", ATOM
+    if isinstance(shown, Matrix):
+        return f"{_in(shown.left, MULTIPLY)} @ {_in(shown.right, POWER)}", MULTIPLY
+    if isinstance(shown, Transposed):
+        return f"{_in(shown.of, ATOM)}.T", ATOM
+    return f"{shown.name}[{', '.join(shown.places)}]", ATOM
+
+
+INFIX = {"greater": " > ", "less": " < ", "greater_equal": " >= ", "less_equal": " <= "}
+INFIX |= {"equal": " == ", "not_equal": " != ", "bitwise_and": " & ", "logical_and": " & "}
+
+
+def _in(shown: Shown, level: int) -> str:
+    """Write a part, in brackets if it binds less than its place needs."""
+    written, own = _text(shown)
+    return written if own >= level else f"({written})"
+
+
+def _text_product(shown: Product) -> str:
+    above = "*".join(_in(p, POWER) for p in shown.above)
+    if not shown.above and shown.below:
+        above = "1"
+    out = above
+    for part in shown.below:
+        out += f"/{_in(part, POWER)}"
+    for part in shown.last:
+        out += ("*" if out else "") + _in(part, MULTIPLY if isinstance(part, Matrix) else POWER)
+    return out
+
+
+# LaTeX -------------------------------------------------------------------------------------------
+
+GREEK = {
+    *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "lambda"),
+    *("mu", "nu", "xi", "pi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega"),
+}
+MATHS = {"exp": r"\exp", "log": r"\log", "tanh": r"\tanh", "sin": r"\sin", "cos": r"\cos"}
+
+
+def latex(shown: Shown) -> str:
+    """Write a formula in LaTeX (amsmath)."""
+    return _latex(shown)[0]
+
+
+def latex_name(name: str) -> str:
+    """Write a name in LaTeX: Greek letters, hats and subscripts."""
+    if name.endswith("_hat"):
+        return rf"\hat{{{latex_name(name[:-4])}}}"
+    stem, _, index = name.partition("_")
+    if "(" in name or "[" in name:
+        return rf"\mathrm{{{_escaped(name)}}}"
+    if index:
+        return rf"{latex_name(stem)}_{{{latex_name(index)}}}"
+    if stem in GREEK:
+        return f"\\{stem}"
+    return stem if len(stem) == 1 else rf"\mathrm{{{_escaped(stem)}}}"
+
+
+def _escaped(name: str) -> str:
+    return name.replace("_", r"\_")
+
+
+def _latex(shown: Shown) -> tuple[str, int]:
+    if isinstance(shown, Sign):
+        return _latex_sign(shown.value)
+    if isinstance(shown, Sum):
+        out = ""
+        for minus, item in shown.items:
+            part = _latex_in(item, MULTIPLY if minus else ADD)
+            out += (f" {'-' if minus else '+'} " if out else "-" * minus) + part
+        return out, ADD
+    if isinstance(shown, Product):
+        return _latex_product(shown), MULTIPLY
+    if isinstance(shown, Power):
+        if shown.exponent == HALF:
+            return rf"\sqrt{{{latex(shown.base)}}}", ATOM
+        return rf"{_latex_in(shown.base, ATOM)}^{{{_latex_sign(shown.exponent)[0]}}}", POWER
+    if isinstance(shown, Call):
+        return _latex_call(shown)
+    if isinstance(shown, Matrix):
+        return rf"{_latex_in(shown.left, MULTIPLY)} {_latex_in(shown.right, MULTIPLY)}", MULTIPLY
+    if isinstance(shown, Transposed):
+        return rf"{_latex_in(shown.of, ATOM)}^{{\top}}", POWER
+    return rf"{latex_name(shown.name)}_{{{','.join(map(latex_name, shown.places))}}}", ATOM
+
+
+def _latex_sign(value: Any) -> tuple[str, int]:
+    if isinstance(value, str):
+        return latex_name(value), ATOM
+    if isinstance(value, Fraction):
+        if value.denominator == 1:
+            return str(value), ATOM
+        if value.denominator <= LONGEST:
+            return rf"\tfrac{{{value.numerator}}}{{{value.denominator}}}", ATOM
+        mantissa, _, exponent = repr(float(value)).partition("e")
+        power = rf"10^{{{int(exponent)}}}" if exponent else ""
+        if mantissa in ("1", "1.0") and power:
+            return power, ATOM
+        return rf"{mantissa} \cdot {power}" if power else mantissa, ATOM
+    named = {"inf": r"\infty", "-inf": r"-\infty", "nan": r"\mathrm{NaN}"}
+    return named.get(str(value), rf"\mathrm{{{value}}}"), ATOM
+
+
+COMPARED = {"greater": ">", "less": "<", "greater_equal": r"\ge", "less_equal": r"\le"}
+COMPARED |= {"equal": "=", "not_equal": r"\ne", "bitwise_and": r"\wedge", "logical_and": r"\wedge"}
+
+
+def _latex_call(shown: Call) -> tuple[str, int]:
+    if shown.name in COMPARED and len(shown.operands) == 2:
+        sides = [_latex_in(o, MULTIPLY) for o in shown.operands]
+        return f" {COMPARED[shown.name]} ".join(sides), ADD - 1
+    if shown.name == "where":
+        c, a, b = (latex(o) for o in shown.operands)
+        return rf"\begin{{cases}} {a} & {c} \\ {b} & \text{{otherwise}} \end{{cases}}", ATOM
+    if shown.name == "absolute":
+        return rf"\left| {latex(shown.operands[0])} \right|", ATOM
+    name = MATHS.get(shown.name, rf"\operatorname{{{_escaped(shown.name)}}}")
+    if shown.axes:
+        name += rf"_{{{shown.axes}}}"
+    operands = ", ".join(latex(o) for o in shown.operands)
+    return rf"{name}\left({operands}\right)", ATOM
+
+
+def _latex_in(shown: Shown, level: int) -> str:
+    written, own = _latex(shown)
+    return written if own >= level else rf"\left({written}\right)"
+
+
+def _latex_product(shown: Product) -> str:
+    whole = bool(shown.below) and len(shown.above) == 1
+    parts = [latex(p) if whole else _latex_in(p, POWER) for p in shown.above]
+    above = r" \, ".join(parts)
+    out = above
+    if shown.below:
+        single = len(shown.below) == 1
+        below = r" \, ".join(latex(p) if single else _latex_in(p, POWER) for p in shown.below)
+        out = rf"\frac{{{above or '1'}}}{{{below}}}"
+    for part in shown.last:
+        out += (" " if out else "") + _latex_in(
+            part, MULTIPLY if isinstance(part, Matrix) else POWER
+        )
+    return out
+
+
+# MathML ------------------------------------------------------------------------------------------
+
+SYMBOLS = dict(
+    zip(
+        ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "lambda")
+        + ("mu", "nu", "xi", "pi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega"),
+        "αβγδεζηθκλμνξπρστφχψω",
+        strict=True,
+    )
+)
+
+
+def mathml(shown: Shown) -> str:
+    """Write a formula in MathML Core, which browsers draw without a script."""
+    return _mathml(shown)[0]
+
+
+def mathml_name(name: str) -> str:
+    """Write a name in MathML."""
+    if name.endswith("_hat"):
+        return f'<mover accent="true">{mathml_name(name[:-4])}<mo>^</mo></mover>'
+    stem, _, index = name.partition("_")
+    if index and "(" not in name:
+        return f"<msub>{mathml_name(stem)}{mathml_name(index)}</msub>"
+    return f"<mi>{html.escape(SYMBOLS.get(name, name))}</mi>"
+
+
+def _row(*parts: str) -> str:
+    return parts[0] if len(parts) == 1 else f"<mrow>{''.join(parts)}</mrow>"
+
+
+def _op(symbol: str) -> str:
+    return f"<mo>{html.escape(symbol)}</mo>"
+
+
+def _bracketed(inner: str) -> str:
+    return _row(_op("("), inner, _op(")"))
+
+
+def _mathml(shown: Shown) -> tuple[str, int]:
+    if isinstance(shown, Sign):
+        return _mathml_sign(shown.value), ATOM
+    if isinstance(shown, Sum):
+        parts: list[str] = []
+        for minus, item in shown.items:
+            parts += [_op("−" if minus else "+")] if parts or minus else []
+            parts.append(_mathml_in(item, MULTIPLY if minus else ADD))
+        return _row(*parts), ADD
+    if isinstance(shown, Product):
+        return _mathml_product(shown), MULTIPLY
+    if isinstance(shown, Power):
+        if shown.exponent == HALF:
+            return f"<msqrt>{mathml(shown.base)}</msqrt>", ATOM
+        base = _mathml_in(shown.base, ATOM)
+        return f"<msup>{base}{_mathml_sign(shown.exponent)}</msup>", POWER
+    if isinstance(shown, Call):
+        return _mathml_call(shown)
+    if isinstance(shown, Matrix):
+        parts = [_mathml_in(p, MULTIPLY) for p in (shown.left, shown.right)]
+        return _row(parts[0], '<mspace width="0.17em"/>', parts[1]), MULTIPLY
+    if isinstance(shown, Transposed):
+        return f"<msup>{_mathml_in(shown.of, ATOM)}<mo>⊤</mo></msup>", POWER
+    places = _op(",").join(mathml_name(p) for p in shown.places)
+    return f"<msub>{mathml_name(shown.name)}{_row(places)}</msub>", ATOM
+
+
+def _mathml_sign(value: Any) -> str:
+    if isinstance(value, str):
+        return mathml_name(value)
+    if isinstance(value, Fraction) and 1 < value.denominator <= LONGEST:
+        return f"<mfrac><mn>{value.numerator}</mn><mn>{value.denominator}</mn></mfrac>"
+    if isinstance(value, Fraction):
+        return f"<mn>{_number(value)}</mn>"
+    return f"<mi>{ {'inf': '∞', '-inf': '−∞'}.get(str(value), str(value)) }</mi>"
+
+
+COMPARES = {"greater": ">", "less": "<", "greater_equal": "≥", "less_equal": "≤"}
+COMPARES |= {"equal": "=", "not_equal": "≠", "bitwise_and": "∧", "logical_and": "∧"}
+
+
+def _mathml_call(shown: Call) -> tuple[str, int]:
+    operands = [mathml(o) for o in shown.operands]
+    if shown.name in COMPARES and len(operands) == 2:
+        sides = [_mathml_in(o, MULTIPLY) for o in shown.operands]
+        return _row(sides[0], _op(COMPARES[shown.name]), sides[1]), ADD - 1
+    if shown.name == "where":
+        c, a, b = operands
+        rows = "".join(
+            f"<mtr><mtd>{value}</mtd><mtd>{when}</mtd></mtr>"
+            for value, when in ((a, c), (b, "<mtext>otherwise</mtext>"))
+        )
+        return _row(_op("{"), f"<mtable>{rows}</mtable>"), ATOM
+    name = f"<mi>{html.escape(shown.name)}</mi>"
+    if shown.axes:
+        name = f"<msub>{name}<mn>{shown.axes}</mn></msub>"
+    return _row(name, _bracketed(_row(_op(",").join(operands)))), ATOM
+
+
+def _mathml_in(shown: Shown, level: int) -> str:
+    written, own = _mathml(shown)
+    return written if own >= level else _bracketed(written)
+
+
+def _mathml_product(shown: Product) -> str:
+    thin = '<mspace width="0.17em"/>'
+    whole = bool(shown.below) and len(shown.above) == 1
+    parts = [mathml(p) if whole else _mathml_in(p, POWER) for p in shown.above]
+    above = _row(thin.join(parts)) if parts else ""
+    if shown.below:
+        single = len(shown.below) == 1
+        inner = [mathml(p) if single else _mathml_in(p, POWER) for p in shown.below]
+        above = f"<mfrac>{_row(above or '<mn>1</mn>')}{_row(thin.join(inner))}</mfrac>"
+    last = [
+        _mathml_in(p, MULTIPLY if isinstance(p, Matrix) else POWER) for p in shown.last
+    ]
+    return _row(thin.join([*([above] if above else []), *last]))

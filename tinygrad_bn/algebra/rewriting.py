@@ -1,0 +1,339 @@
+"""Rewriting: rules applied from the parts to the whole until none applies, each use kept.
+
+Every rule lowers a weight (see ``weight`` in the tests), and a step that only collects is taken
+where it makes the formula cheaper; so rewriting ends.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from tinygrad_bn.algebra.patterns import build, head_of, matches, together
+from tinygrad_bn.algebra.rules import RULES, Rule
+from tinygrad_bn.algebra.terms import ONE, ZERO, Term, cost, replace
+
+MOST_ITEMS = 64
+"""Products are multiplied out only up to this many items."""
+
+
+class Step(NamedTuple):
+    """One use of a law: ``before`` equals ``after``."""
+
+    rule: str
+    before: Term
+    after: Term
+
+
+class Rewriter:
+    """Normal forms of terms by a table of rules; remembers why each is what it is."""
+
+    def __init__(self, rules: Sequence[Rule] = RULES) -> None:
+        self._by_head: dict[str, list[Rule]] = defaultdict(list)
+        for rule in rules:
+            self._by_head[rule.head].append(rule)
+        self._done: dict[Term, Term] = {}
+        self._next: dict[Term, tuple[str, Term]] = {}
+
+    def normal(self, root: Term) -> Term:
+        """Return the normal form of a term."""
+        done = self._done
+        stack = [root]
+        waiting: set[Term] = set()
+        while stack:
+            term = stack[-1]
+            if term in done:
+                stack.pop()
+                continue
+            missing = [a for a in term.args if a not in done]
+            if missing:
+                stack += missing
+                continue
+            after = self._after(term)
+            if after is term or after in waiting:
+                done[term] = term
+                waiting.discard(term)
+            elif after in done:
+                done[term] = done[after]
+                waiting.discard(term)
+            else:
+                waiting.add(term)
+                stack.append(after)
+        return done[root]
+
+    def _after(self, term: Term) -> Term:
+        """Return the next form of a term whose parts are normal."""
+        if term in self._next:
+            return self._next[term][1]
+        rebuilt = term.terms.rebuild(term, [self._done[a] for a in term.args])
+        if rebuilt is not term:
+            self._next[term] = ("", rebuilt)
+            return rebuilt
+        for name, after in self._candidates(term):
+            if after is not term:
+                self._next[term] = (name, after)
+                return after
+        return term
+
+    def _candidates(self, term: Term) -> Iterator[tuple[str, Term]]:
+        for kind in head_of(term):
+            for rule in self._by_head.get(kind, ()):
+                for binding, left in matches(rule.pattern, term, rule.conditions):
+                    made = build(rule.replacement, binding, term.terms)
+                    yield rule.name, made if left is None else together([made, left], term.op)
+        for law in LAWS.get(head_of(term)[0], ()):
+            found = law(self, term)
+            if found is not None:
+                yield law.__doc__.split("\n")[0].rstrip("."), found  # type: ignore[union-attr]
+
+    def steps(self, root: Term) -> list[Step]:
+        """List the uses of laws that lead from a term to its normal form, in their order."""
+        found: list[Step] = []
+        seen: set[Term] = set()
+        stack: list[tuple[Term, bool]] = [(root, False)]
+        while stack:
+            term, parts_done = stack.pop()
+            if term in seen and not parts_done:
+                continue
+            seen.add(term)
+            if not parts_done:
+                stack.append((term, True))
+                stack += [(a, False) for a in reversed(term.args)]
+            elif term in self._next:
+                name, after = self._next[term]
+                if name:
+                    found.append(Step(name, term, after))
+                stack.append((after, False))
+        return found
+
+
+# laws that choose -------------------------------------------------------------------------------
+
+
+def split_sum(rewriter: Rewriter, term: Term) -> Term | None:
+    """a sum of sums is split where a part leaves it."""
+    name, over = term.extra
+    body = term.args[0]
+    if name != "sum":
+        return None
+    terms = term.terms
+    for plainly in (True, False):
+        items = body.items if plainly else expanded(rewriter, body)
+        if items is None or len(items) < 2:
+            continue
+        parts = [(terms.sum(over, t), c) for t, c in items]
+        normal = [(rewriter.normal(p), c) for p, c in parts]
+        left = [p for p, _ in normal if _has_sum(p, over)]
+        joined = terms.add(normal)
+        if (plainly and len(left) < len(parts)) or cost(joined) < cost(term):
+            return terms.add(parts)
+    return None
+
+
+def _has_sum(term: Term, over: tuple[object, ...]) -> bool:
+    """Whether a sum over these indices is a factor of a term or of one of its items."""
+    return any(
+        b.op == "reduce" and len(b.extra[1]) == len(over)
+        for t, _ in term.items
+        for b, _ in t.factors
+    )
+
+
+def merge_cases(rewriter: Rewriter, term: Term) -> Term | None:
+    """cases are added case by case."""
+    items = term.items
+    conditions = dict.fromkeys(c for t, _ in items for c in _conditions(t))
+    terms = term.terms
+    for condition in conditions:
+        ours = [(t, c) for t, c in items if condition in _conditions(t)]
+        rest = [(t, c) for t, c in items if condition not in _conditions(t)]
+        sides = [
+            rewriter.normal(terms.add((assumed(t, condition, holds=h), c) for t, c in ours))
+            for h in (True, False)
+        ]
+        whole = sides[0] if sides[0] is sides[1] else terms.apply("where", condition, *sides)
+        best = terms.add([(whole, ONE), *rest])
+        if cost(best) < cost(term):
+            return best
+    return None
+
+
+def within_case(rewriter: Rewriter, term: Term) -> Term | None:
+    """within a case its condition holds."""
+    condition, *sides = term.args
+    known = [
+        rewriter.normal(assumed(side, condition, holds=holds))
+        for side, holds in zip(sides, (True, False), strict=True)
+    ]
+    return term.terms.rebuild(term, [condition, *known])
+
+
+def _conditions(item: Term) -> list[Term]:
+    """List the conditions of the cases that are factors of an item."""
+    return [b.args[0] for b, _ in item.factors if b.op == "function" and b.extra == "where"]
+
+
+def assumed(term: Term, condition: Term, *, holds: bool) -> Term:
+    """Return what a term is where a condition holds, or where it does not."""
+
+    def swap(part: Term) -> Term | None:
+        """Choose the case."""
+        if part.op == "function" and part.extra == "where" and part.args[0] is condition:
+            return assumed(part.args[1 if holds else 2], condition, holds=holds)
+        bound = part.op == "reduce" and not condition.free.isdisjoint(part.extra[1])
+        return part if bound else None
+
+    return replace(term, swap)
+
+
+def common_factor(rewriter: Rewriter, term: Term) -> Term | None:
+    """a common factor leaves the items."""
+    content = _content([dict(t.factors) for t, _ in term.items])
+    return _divided(term, content) if content else None
+
+
+def _content(items: Sequence[dict[Term, Fraction]]) -> dict[Term, Fraction]:
+    """Return the powers that all items have; of exponentials the lowest, absent ones count as 0."""
+    found: dict[Term, Fraction] = {}
+    for base in dict.fromkeys(b for item in items for b in item):
+        powers = [item.get(base, ZERO) for item in items]
+        if min(powers) > 0 or (base.op == "function" and base.extra == "exp" and min(powers) < 0):
+            found[base] = min(powers)
+        elif max(powers) < 0:
+            found[base] = max(powers)
+    return found
+
+
+def _divided(term: Term, content: dict[Term, Fraction]) -> Term:
+    terms = term.terms
+    over = [(b, -e) for b, e in content.items()]
+    rest = terms.add((terms.mul([*t.factors, *over]), c) for t, c in term.items)
+    return terms.mul([*content.items(), (rest, ONE)])
+
+
+def multiply_out(rewriter: Rewriter, term: Term) -> Term | None:
+    """multiplied out and collected."""
+    items = expanded(rewriter, term)
+    if items is None:
+        return None
+    whole = term.terms.add(items)
+    best = _factored(whole)
+    return best if cost(best) < cost(term) else None
+
+
+def multiply_out_sums(rewriter: Rewriter, term: Term) -> Term | None:
+    """sums of products are multiplied out and collected."""
+    items: list[tuple[Term, Fraction]] = []
+    changed = False
+    for item, coefficient in term.items:
+        opened = term.terms.mul(
+            [(_opened(rewriter, b) if e == 1 else b, e) for b, e in item.factors]
+        )
+        changed |= opened is not item
+        items += [(t, c * coefficient) for t, c in _products(opened)]
+    if not changed or len(items) > MOST_ITEMS:
+        return None
+    best = term.terms.add((rewriter.normal(t), c) for t, c in items)
+    return best if cost(best) < cost(term) else None
+
+
+def _opened(rewriter: Rewriter, term: Term) -> Term:
+    """Return a sum of products as a sum of the sums of its items."""
+    if term.op != "reduce" or term.extra[0] != "sum":
+        return term
+    items = expanded(rewriter, term.args[0])
+    if items is None:
+        return term
+    terms = term.terms
+    return terms.add((rewriter.normal(terms.sum(term.extra[1], t)), c) for t, c in items)
+
+
+def distribute(rewriter: Rewriter, term: Term) -> Term | None:
+    """a product is multiplied out and collected."""
+    if not any(b.op == "add" and e in (1, 2) for b, e in term.factors):
+        return None
+    parts = _products(term)
+    if len(parts) < 2:
+        return None
+    whole = term.terms.add((rewriter.normal(t), c) for t, c in parts)
+    best = _factored(whole)
+    return best if cost(best) < cost(term) else None
+
+
+def common_denominator(rewriter: Rewriter, term: Term) -> Term | None:
+    """brought to a common denominator."""
+    content: dict[Term, Fraction] = {}
+    for t, _ in term.items:
+        for base, exponent in t.factors:
+            if exponent < 0 and base.op == "add":
+                content[base] = min(content.get(base, ZERO), exponent)
+    if not content:
+        return None
+    terms = term.terms
+    over = [(b, -e) for b, e in content.items()]
+    top = terms.add((terms.mul([*t.factors, *over]), c) for t, c in term.items)
+    items = expanded(rewriter, top) if top.op == "add" else None
+    if items is not None:
+        top = _factored(terms.add(items))
+    best = terms.mul([*content.items(), (top, ONE)])
+    return best if cost(best) < cost(term) else None
+
+
+def expanded(rewriter: Rewriter, term: Term) -> list[tuple[Term, Fraction]] | None:
+    """Return the items of a sum with products of sums multiplied out; None if none is there."""
+    found: list[tuple[Term, Fraction]] = []
+    changed = False
+    for item, coefficient in term.items:
+        parts = _products(item)
+        changed |= len(parts) > 1
+        found += [(t, c * coefficient) for t, c in parts]
+        if len(found) > MOST_ITEMS:
+            return None
+    if not changed:
+        return None
+    return [(rewriter.normal(t), c) for t, c in found]
+
+
+def _products(item: Term) -> list[tuple[Term, Fraction]]:
+    terms = item.terms
+    parts: list[tuple[list[tuple[Term, Fraction]], Fraction]] = [([], item.coefficient)]
+    for base, exponent in item.factors:
+        if base.op == "add" and exponent in (1, 2):
+            for _ in range(int(exponent)):
+                parts = [
+                    ([*t.factors, *left], c * k)
+                    for left, c in parts
+                    for t, k in base.items
+                ]
+                if len(parts) > MOST_ITEMS:
+                    return [(item, ONE)]
+        else:
+            parts = [([*left, (base, exponent)], c) for left, c in parts]
+    return [(terms.mul(factors), c) for factors, c in parts]
+
+
+def _factored(term: Term) -> Term:
+    """Return a sum, or the one sum in a product, with its common factor outside."""
+    if term.op == "add":
+        return common_factor_of(term)
+    return term.terms.mul(
+        [(common_factor_of(b) if b.op == "add" else b, e) for b, e in term.factors],
+        term.coefficient,
+    )
+
+
+def common_factor_of(term: Term) -> Term:
+    """Return a sum with its common factor outside."""
+    content = _content([dict(t.factors) for t, _ in term.items])
+    return _divided(term, content) if content else term
+
+
+LAWS: dict[str, tuple[Callable[[Rewriter, Term], Term | None], ...]] = {
+    "sum": (split_sum,),
+    "where": (within_case,),
+    "add": (merge_cases, common_factor, multiply_out, common_denominator, multiply_out_sums),
+    "mul": (distribute,),
+}
+"""Laws that are used where they make a formula shorter: distribution, in both directions."""

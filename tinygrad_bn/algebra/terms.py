@@ -1,0 +1,537 @@
+"""Terms: what one element of an array is, as a formula of indices; equal formulas are one object.
+
+A term of two indices, ``x[i, j] - y[j]``, stands for a matrix. So broadcasting, transposes and
+inserted axes are no operations at all: they are which indices a term has. What is left of a
+reduction is ``sum(i, ...)``, of a one-hot row ``delta(i, label)``, of a matrix product a sum.
+
+Sums and products are kept in a normal form of their own: flat, like terms and powers collected,
+in the order in which their parts were first made. That is all the arithmetic there is; every
+other law is a rule of the table.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple, TypeAlias
+
+ZERO, ONE, HALF = Fraction(0), Fraction(1), Fraction(1, 2)
+LONGEST = 10**6
+"""Numerators and denominators beyond this are of floats: they are no common factor."""
+MOST_CHOICES = 500
+"""In so many ways at most are indices tried when one term may be another at other places."""
+
+
+class Index(NamedTuple):
+    """An index that runs over an axis of ``size`` elements; ``number`` tells it from others."""
+
+    size: int
+    number: int
+
+    def __repr__(self) -> str:
+        return f"{'ijklmn'[self.number % 6]}{self.size}"
+
+
+Place: TypeAlias = "Index | int | Term"
+"""Where an array is read along one axis: at an index, at a fixed place, at a computed one."""
+
+
+class Term:
+    """A formula. ``op`` says what it is; ``args`` are the terms in it, ``extra`` what else it has.
+
+    ``free``: the indices on which its value depends. ``positive``: whether it is above zero
+    wherever it is defined. Terms are made by a ``Terms`` alone, which makes each only once.
+    """
+
+    __slots__ = ("args", "extra", "free", "id", "op", "positive", "terms")
+
+    def __init__(self, terms: Terms, op: str, args: tuple[Term, ...], extra: Any) -> None:
+        self.terms, self.op, self.args, self.extra = terms, op, args, extra
+        self.id = len(terms.made)
+        self.free = _free(op, args, extra)
+        self.positive = (
+            extra[0] in terms.above_zero if op == "variable" else _positive(op, args, extra)
+        )
+
+    def __hash__(self) -> int:
+        return self.id
+
+    def __add__(self, other: Term) -> Term:
+        return self.terms.add(((self, ONE), (other, ONE)))
+
+    def __sub__(self, other: Term) -> Term:
+        return self.terms.add(((self, ONE), (other, -ONE)))
+
+    def __mul__(self, other: Term) -> Term:
+        return self.terms.mul(((self, ONE), (other, ONE)))
+
+    def __truediv__(self, other: Term) -> Term:
+        return self.terms.mul(((self, ONE), (other, -ONE)))
+
+    def __pow__(self, exponent: Fraction | int) -> Term:
+        return self.terms.mul(((self, Fraction(exponent)),))
+
+    def __neg__(self) -> Term:
+        return self.terms.mul(((self, ONE),), -ONE)
+
+    @property
+    def number(self) -> Fraction | None:
+        """The number that it is, if it is one."""
+        return self.extra if self.op == "mul" and not self.args else None
+
+    @property
+    def factors(self) -> tuple[tuple[Term, Fraction], ...]:
+        """What it is a product of, with exponents; the coefficient is left out."""
+        if self.op != "mul":
+            return ((self, ONE),)
+        return tuple(zip(self.args, self.extra[1:], strict=True)) if self.args else ()
+
+    @property
+    def coefficient(self) -> Fraction:
+        """The number in front of a product."""
+        if self.op != "mul":
+            return ONE
+        found: Fraction = self.extra[0] if self.args else self.extra
+        return found
+
+    @property
+    def items(self) -> tuple[tuple[Term, Fraction], ...]:
+        """What it is a sum of: terms without a coefficient, each with its coefficient."""
+        if self.op == "add":
+            return tuple(zip(self.args, self.extra, strict=True))
+        if self is self.terms.zero:
+            return ()
+        if self.op == "mul" and self.coefficient != 1:
+            return ((self.terms.mul(self.factors), self.coefficient),)
+        return ((self, ONE),)
+
+    def __repr__(self) -> str:
+        return plain(self)
+
+
+class Terms:
+    """Makes terms, each once, and numbers them in the order of making.
+
+    ``above_zero``: the names of variables that are known to be positive.
+    """
+
+    def __init__(self) -> None:
+        self.made: dict[Any, Term] = {}
+        self.above_zero: set[str] = set()
+        self._moved: dict[Any, Term] = {}
+        self.zero = self.number(0)
+        self.one = self.number(1)
+
+    def make(self, op: str, args: tuple[Term, ...] = (), extra: Any = None) -> Term:
+        """Return the term of these parts, as they are."""
+        key = (op, tuple(a.id for a in args), extra)
+        found = self.made.get(key)
+        if found is None:
+            found = self.made[key] = Term(self, op, args, extra)
+        return found
+
+    def number(self, value: float | Fraction) -> Term:
+        """Return a finite number: a float is the fraction that it is."""
+        return self.make("mul", (), Fraction(value))
+
+    def literal(self, value: Any) -> Term:
+        """Return what is no finite number: an infinity, NaN, a truth value."""
+        return self.make("literal", (), _Literal(value))
+
+    def variable(self, name: str, places: Sequence[Place] = ()) -> Term:
+        """Return an element of a named array."""
+        terms = tuple(p for p in places if isinstance(p, Term))
+        shape = tuple("term" if isinstance(p, Term) else p for p in places)
+        return self.make("variable", terms, (name, shape))
+
+    def size(self, index: Index) -> Term:
+        """Return how many values an index has, as a symbol."""
+        return self.make("size", (), index.size)
+
+    def apply(self, name: str, *args: Term) -> Term:
+        """Return an elementwise function of terms."""
+        return self.make("function", args, name)
+
+    def delta(self, here: Place, there: Place) -> Term:
+        """Return one where two places are the same, else zero."""
+        if here == there and not isinstance(here, float):
+            return self.one
+        if isinstance(here, int) and isinstance(there, int):
+            return self.zero
+        sides = sorted((here, there), key=lambda p: (not isinstance(p, Index), _place_key(p)))
+        terms = tuple(p for p in sides if isinstance(p, Term))
+        return self.make("delta", terms, tuple("term" if p in terms else p for p in sides))
+
+    def mul(
+        self, factors: Iterable[tuple[Term, Fraction]], coefficient: Fraction = ONE
+    ) -> Term:
+        """Return a product of powers: flat, equal bases collected."""
+        powers: dict[Term, Fraction] = {}
+        todo = list(factors)
+        while todo:
+            base, exponent = todo.pop()
+            if base.op == "mul" and (scale := _scaled(base, exponent)) is not None:
+                coefficient *= scale
+                todo += [(b, e * exponent) for b, e in base.factors]
+            else:
+                powers[base] = powers.get(base, ZERO) + exponent
+        live = [b for b in sorted(powers, key=_by_id) if powers[b]]
+        if not live:
+            return self.make("mul", (), coefficient)
+        if any(b.op == "mul" and _scaled(b, powers[b]) is not None for b in live):
+            return self.mul([(b, powers[b]) for b in live], coefficient)
+        if coefficient == 0:
+            return self.zero
+        if len(live) == 1 and powers[live[0]] == 1 and coefficient == 1:
+            return live[0]
+        return self.make("mul", tuple(live), (coefficient, *(powers[b] for b in live)))
+
+    def add(self, items: Iterable[tuple[Term, Fraction]]) -> Term:
+        """Return a linear combination: flat, like terms collected, in one order and sign."""
+        parts: dict[Term, Fraction] = {}
+        todo = list(items)[::-1]
+        while todo:
+            term, coefficient = todo.pop()
+            if term.op == "add":
+                todo += [(t, c * coefficient) for t, c in term.items]
+                continue
+            inner = self._constant_times_sum(term)
+            if inner is not None:
+                todo += [(t, c * coefficient) for t, c in inner]
+                continue
+            for part, scale in term.items:
+                parts[part] = parts.get(part, ZERO) + coefficient * scale
+        live = [t for t in sorted(parts, key=_by_id) if parts[t]]
+        if not live:
+            return self.zero
+        if len(live) == 1:
+            return self.mul(live[0].factors, parts[live[0]])
+        content = _content([parts[t] for t in live])
+        made = self.make("add", tuple(live), tuple(parts[t] / content for t in live))
+        return made if content == 1 else self.mul(((made, ONE),), content)
+
+    def _constant_times_sum(self, term: Term) -> tuple[tuple[Term, Fraction], ...] | None:
+        """Multiply numbers and sizes into a sum that is an item of another."""
+        if term.op != "mul":
+            return None
+        inner = [b for b, e in term.factors if b.op == "add" and e == 1]
+        rest = [(b, e) for b, e in term.factors if not (b.op == "add" and e == 1)]
+        if len(inner) != 1 or any(b.op != "size" for b, _ in rest):
+            return None
+        c = term.coefficient
+        return tuple((self.mul([(t, ONE), *rest]), c * k) for t, k in inner[0].items)
+
+    def sum(self, indices: Iterable[Index], body: Term) -> Term:
+        """Return the sum of a term over all values of indices; nested sums become one."""
+        over = tuple(dict.fromkeys(indices))
+        if not over:
+            return body
+        return self._bound("sum", over, body)
+
+    def reduce(self, name: str, indices: Iterable[Index], body: Term) -> Term:
+        """Return another reduction over indices: ``max``, ``min``, ``prod``, ``any``, ``all``."""
+        over = tuple(dict.fromkeys(indices))
+        return self._bound(name, over, body) if over else body
+
+    def _bound(self, name: str, over: tuple[Index, ...], body: Term) -> Term:
+        """Number bound indices from the lowest number that is not taken outside."""
+        outside = body.free.difference(over)
+        renamed: dict[Index, Place] = {}
+        taken = {*outside}
+        for index in sorted(over):
+            fresh = next(c for c in _candidates(index.size) if c not in taken)
+            taken.add(fresh)
+            renamed[index] = fresh
+        moved = self.move(body, {k: v for k, v in renamed.items() if k != v})
+        return self.make("reduce", (moved,), (name, tuple(sorted(renamed.values()))))
+
+    def move(self, term: Term, places: Mapping[Index, Place]) -> Term:
+        """Read a term at other places: each index replaced, bound ones kept apart."""
+        needed = {i: p for i, p in places.items() if i in term.free}
+        if not needed:
+            return term
+        key = (term.id, tuple(sorted((i, _place_key(p)) for i, p in needed.items())))
+        if key not in self._moved:
+            self._moved[key] = self._move(term, needed)
+        return self._moved[key]
+
+    def _move(self, term: Term, places: Mapping[Index, Place]) -> Term:
+        if term.op == "reduce":
+            name, over = term.extra
+            return self._move_bound(term.args[0], name, over, places)
+        if term.op == "variable":
+            return self.variable(term.extra[0], self._moved_places(term.args, term.extra[1], places))
+        if term.op == "delta":
+            return self.delta(*self._moved_places(term.args, term.extra, places))
+        if term.op == "call":
+            name, at = term.extra
+            count = at.count("term")
+            moved = self._moved_places(term.args[len(term.args) - count :], at, places)
+            return self.call(name, term.args[: len(term.args) - count], moved)
+        return self.rebuild(term, [self.move(a, places) for a in term.args])
+
+    def _moved_places(
+        self, args: Sequence[Term], at: Sequence[Any], places: Mapping[Index, Place]
+    ) -> list[Place]:
+        """Replace the places of an element."""
+        moved = iter([self.move(a, places) for a in args])
+        return [
+            next(moved) if p == "term" else places.get(p, p) if isinstance(p, Index) else p
+            for p in at
+        ]
+
+    def _move_bound(
+        self, body: Term, name: str, over: tuple[Index, ...], places: Mapping[Index, Place]
+    ) -> Term:
+        """Move inside a reduction: its own indices get numbers that nothing outside has."""
+        taken = set(body.free)
+        for place in places.values():
+            taken |= {place} if isinstance(place, Index) else getattr(place, "free", frozenset())
+        apart: dict[Index, Place] = {}
+        for index in over:
+            fresh = next(c for c in _candidates(index.size) if c not in taken)
+            taken.add(fresh)
+            apart[index] = fresh
+        inner = self.move(self.move(body, apart), places)
+        return self._bound(name, tuple(apart.values()), inner)  # type: ignore[arg-type]
+
+    def call(self, what: Any, arrays: Sequence[Term], places: Sequence[Place]) -> Term:
+        """Return an element of what an operation makes of whole arrays (each an ``array`` term)."""
+        terms = tuple(p for p in places if isinstance(p, Term))
+        at = tuple("term" if isinstance(p, Term) else p for p in places)
+        return self.make("call", (*arrays, *terms), (what, at))
+
+    def array(self, indices: Sequence[Index], body: Term) -> Term:
+        """Return a whole array: its elements by its own indices."""
+        return self.make("array", (body,), tuple(indices))
+
+    def rebuild(self, term: Term, args: Sequence[Term]) -> Term:
+        """Return the same formula of other parts."""
+        if all(a is b for a, b in zip(args, term.args, strict=True)):
+            return term
+        if term.op == "mul":
+            powers = term.extra[1:]
+            return self.mul(zip(args, powers, strict=True), term.coefficient)
+        if term.op == "add":
+            return self.add(zip(args, term.extra, strict=True))
+        if term.op == "reduce":
+            return self._bound(term.extra[0], term.extra[1], args[0])
+        if term.op == "delta":
+            moved = iter(args)
+            return self.delta(*(next(moved) if p == "term" else p for p in term.extra))
+        return self.make(term.op, tuple(args), term.extra)
+
+
+class _Literal:
+    """A value that is compared as it is written, so that NaN equals NaN and True is not 1."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Literal) and repr(self.value) == repr(other.value)
+
+    def __hash__(self) -> int:
+        return hash(repr(self.value))
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+def _by_id(term: Term) -> int:
+    return term.id
+
+
+def _place_key(place: Place) -> tuple[int, int, int]:
+    if isinstance(place, Index):
+        return (0, *place)
+    return (1, place, 0) if isinstance(place, int) else (2, place.id, 0)
+
+
+def _candidates(size: int) -> Iterator[Index]:
+    number = 0
+    while True:
+        yield Index(size, number)
+        number += 1
+
+
+def _free(op: str, args: tuple[Term, ...], extra: Any) -> frozenset[Index]:
+    found: frozenset[Index] = frozenset().union(*(a.free for a in args))
+    if op == "reduce":
+        return found.difference(extra[1])
+    if op == "array":
+        return found.difference(extra)
+    places = extra[1] if op in ("variable", "call") else extra if op == "delta" else ()
+    own = [p for p in places if isinstance(p, Index)]
+    return found.union(own) if own else found
+
+
+def _positive(op: str, args: tuple[Term, ...], extra: Any) -> bool:
+    if op == "size":
+        return True
+    if op == "function":
+        return extra == "exp"
+    if op == "mul":
+        coefficient, *exponents = extra if args else (extra,)
+        powers = zip(args, exponents, strict=True)
+        return coefficient > 0 and all(a.positive or e % 2 == 0 for a, e in powers if e)
+    if op == "add":
+        signs = zip(args, extra, strict=True)
+        return all(a.positive and c > 0 for a, c in signs)
+    return op == "reduce" and extra[0] in ("sum", "prod", "max", "min") and args[0].positive
+
+
+def _scaled(base: Term, exponent: Fraction) -> Fraction | None:
+    """The power of a product's coefficient, if the product may be raised factor by factor."""
+    coefficient = base.coefficient
+    if exponent.denominator != 1:
+        if not (coefficient > 0 and all(b.positive for b, _ in base.factors)):
+            return None
+        root = _root(coefficient, exponent)
+        return root
+    if coefficient == 0 and exponent < 0:
+        return None
+    return coefficient**exponent.numerator  # type: ignore[no-any-return]
+
+
+def _root(value: Fraction, exponent: Fraction) -> Fraction | None:
+    """A fractional power of a fraction, if it is a fraction."""
+    parts = []
+    for part in (value.numerator, value.denominator):
+        root = round(part ** (1 / exponent.denominator)) if part < 2**52 else 0
+        if root**exponent.denominator != part:
+            return None
+        parts.append(root)
+    return Fraction(parts[0], parts[1]) ** exponent.numerator  # type: ignore[no-any-return]
+
+
+def _content(coefficients: Sequence[Fraction]) -> Fraction:
+    """The number to take out of a sum: its common measure, and the sign of its first item."""
+    sign = -1 if coefficients[0] < 0 else 1
+    if all(abs(c) == abs(coefficients[0]) for c in coefficients):
+        return coefficients[0]
+    if any(c.denominator > LONGEST or abs(c.numerator) > LONGEST for c in coefficients):
+        return Fraction(sign)
+    above = math.gcd(*(c.numerator for c in coefficients))
+    return Fraction(sign * above, math.lcm(*(c.denominator for c in coefficients)))
+
+
+def natural(term: Term) -> tuple[Index, ...]:
+    """Return the free indices of a term in the order in which its variables have them."""
+    found: dict[Index, None] = {}
+    variables = [t for t in walk(term) if t.op == "variable"]
+    for part in sorted(variables, key=lambda t: -len(t.extra[1])):
+        found |= dict.fromkeys(p for p in part.extra[1] if isinstance(p, Index))
+    free = [i for i in found if i in term.free]
+    return (*free, *sorted(term.free.difference(free)))
+
+
+def walk(root: Term) -> Iterator[Term]:
+    """Yield every term in a term once, parts before wholes."""
+    seen: set[Term] = set()
+    stack: list[tuple[Term, bool]] = [(root, False)]
+    while stack:
+        term, ready = stack.pop()
+        if ready:
+            yield term
+        elif term not in seen:
+            seen.add(term)
+            stack.append((term, True))
+            stack += [(a, False) for a in reversed(term.args)]
+
+
+def cost(*roots: Term) -> int:
+    """Count the operations that a formula takes, shared parts once: what makes it short."""
+    seen: set[Term] = set()
+    total = 0
+    for root in roots:
+        for term in walk(root):
+            if term not in seen:
+                seen.add(term)
+                total += _operations(term)
+    return total
+
+
+def _operations(term: Term) -> int:
+    if term.op == "mul" and term.args:
+        powers = sum(abs(e) != 1 for e in term.extra[1:])
+        return len(term.args) - 1 + powers + (abs(term.coefficient) != 1)
+    if term.op == "add":
+        return len(term.args) - 1 + sum(abs(c) != 1 for c in term.extra)
+    return int(term.op in ("function", "reduce", "delta", "call", "null"))
+
+
+def replace(root: Term, swap: Callable[[Term], Term | None]) -> Term:
+    """Rebuild a term with its parts swapped: from the whole down, below a swapped part no more."""
+    made: dict[Term, Term] = {}
+    stack = [root]
+    while stack:
+        term = stack[-1]
+        if term in made or (swapped := swap(term)) is not None:
+            made.setdefault(term, swapped)  # type: ignore[arg-type]
+            stack.pop()
+            continue
+        missing = [a for a in term.args if a not in made]
+        if missing:
+            stack += missing
+            continue
+        made[term] = root.terms.rebuild(term, [made[a] for a in term.args])
+        stack.pop()
+    return made[root]
+
+
+def instance(template: Term, term: Term) -> dict[Index, Place] | None:
+    """Return at which places of its free indices a template is the term, if it is."""
+    if template.op != term.op or len(template.args) != len(term.args):
+        return None
+    wanted = sorted(template.free)
+    offered: list[Place] = [*sorted(term.free)]
+    offered += [a for part in walk(term) if part.op == "variable" for a in part.args]
+    choices = [
+        [p for p in offered if not isinstance(p, Index) or p.size == i.size] for i in wanted
+    ]
+    if math.prod(map(len, choices)) > MOST_CHOICES:
+        return None
+    for places in itertools.product(*choices):
+        found = dict(zip(wanted, places, strict=True))
+        if term.terms.move(template, {i: p for i, p in found.items() if i != p}) is term:
+            return found
+    return None
+
+
+def plain(term: Term) -> str:
+    """Write a term with its indices, for developers and for steps that have no array form."""
+    if term.number is not None:
+        return _decimal(term.number)
+    if term.op == "mul":
+        shown = [plain(b) + ("" if e == 1 else f"^{e}") for b, e in term.factors]
+        c = term.coefficient
+        return "·".join([*([] if c == 1 else [_decimal(c)]), *shown])
+    if term.op == "add":
+        shown = [("" if c == 1 else f"{_decimal(c)}·") + plain(t) for t, c in term.items]
+        return f"({' + '.join(shown)})"
+    if term.op == "literal":
+        return repr(term.extra)
+    if term.op == "null":
+        return f"0·{plain(term.args[0])}"
+    if term.op == "size":
+        return f"#{term.extra}"
+    if term.op in ("variable", "delta", "call"):
+        name, at = ("δ", term.extra) if term.op == "delta" else term.extra
+        count = at.count("term")
+        rest = iter(term.args[len(term.args) - count :])
+        inside = ", ".join(plain(next(rest)) if p == "term" else repr(p) for p in at)
+        whole = ", ".join(map(plain, term.args[: len(term.args) - count]))
+        label = getattr(name, "label", name)
+        return f"{label}{f'({whole})' if whole else ''}[{inside}]"
+    if term.op == "reduce":
+        return f"{term.extra[0]}({', '.join(map(repr, term.extra[1]))}: {plain(term.args[0])})"
+    return f"{term.extra}({', '.join(map(plain, term.args))})"
+
+
+def _decimal(value: Fraction) -> str:
+    return str(value) if value.denominator <= LONGEST else repr(float(value))
