@@ -293,7 +293,7 @@ def _scale(axes: Any, name: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the demo; returns the numbers that it prints."""
-    options = lecture.options(__doc__, argv, out="04_hyperparameters")
+    options = lecture.options(__doc__, argv, name="04_hyperparameters")
     trials, epochs, times = (64, 2, 3) if options.fast else (160, 6, 16)
     data = lecture.digits(options.seed)
     numbers: dict[str, Any] = {"trials": trials, "epochs": epochs}

@@ -488,7 +488,7 @@ def claims_on_test(n: dict[str, Any]) -> list[Claim]:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the demo; returns the numbers that it prints."""
-    options = lecture.options(__doc__, argv, out="06_normalise_inputs")
+    options = lecture.options(__doc__, argv, name="06_normalise_inputs")
     seeds = range(options.seed, options.seed + (3 if options.fast else 20))
     x, _, y, _ = split(options.seed)
     problems = {way: problem(way, x, y) for way in WAYS}

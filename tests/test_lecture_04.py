@@ -12,7 +12,7 @@ def demo():
 @pytest.fixture(scope="module")
 def ran(demo, tmp_path_factory):
     out = tmp_path_factory.mktemp("04")
-    return demo.main(["--fast", "--out", str(out), "--seed", "0"]), out
+    return demo.main(["--fast", "--out", str(out), "--seed", "0"]), out / "04_hyperparameters"
 
 
 @pytest.mark.parametrize("kind", ["SGD", "Adam"])
