@@ -165,9 +165,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--fast", action="store_true", help="a few epochs and checks only")
     parser.add_argument("--standardize", action="store_true", help="normalise the inputs too")
-    parser.add_argument("--out", type=Path, default=Path("out/01_digits"), help="for pictures")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        help="what is drawn goes to 01_digits in this folder",
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
+    options.out /= "01_digits"
     options.out.mkdir(parents=True, exist_ok=True)
 
     digits = load(options.seed, standardize=options.standardize)

@@ -273,9 +273,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the demo; returns the numbers that it prints."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--fast", action="store_true", help="fewer batches and examples")
-    parser.add_argument("--out", type=Path, default=Path("out/02_check_gradients"))
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        help="what is drawn goes to 02_check_gradients in this folder",
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
+    options.out /= "02_check_gradients"
     options.out.mkdir(parents=True, exist_ok=True)
     batches, examples, seed = (20, 20, options.seed) if options.fast else (1000, 200, options.seed)
     numbers: dict[str, Any] = {}

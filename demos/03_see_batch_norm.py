@@ -148,9 +148,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Run the demo; returns the numbers that it prints."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--fast", action="store_true", help="SVG and pages only, no PNG")
-    parser.add_argument("--out", type=Path, default=Path("out/03_see_batch_norm"), help="folder")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        help="what is drawn goes to 03_see_batch_norm in this folder",
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
+    options.out /= "03_see_batch_norm"
     options.out.mkdir(parents=True, exist_ok=True)
 
     pixels, labels = load(options.seed)

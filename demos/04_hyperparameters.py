@@ -1,10 +1,11 @@
-"""Which hyperparameters matter: nine of them drawn at random, and what explains the accuracy.
+"""Which hyperparameters matter: six or eight drawn at random, and what explains the accuracy.
 
 Many small nets learn the digits, each with values drawn at random: learning rate, number of hidden
 layers, hidden units, decay of the rate and batch size; with SGD also the momentum beta, with Adam
 beta1, beta2 and epsilon. Functional ANOVA (Hutter, Hoos & Leyton-Brown 2014) then divides the
 variance of the accuracy among them. You will see
 
+- how many trials do badly, and how many of those for a learning rate at an end of its range;
 - the share of each, with the range over bootstrap samples of the trials;
 - the same among the best quarter of the trials (PED-ANOVA, Watanabe, Bansal & Hutter 2023);
 - ``importance``: the shares; ``slices``: the accuracy of every trial against each value.
@@ -119,6 +120,21 @@ def bootstrap(result: tune.Result, times: int, seed: int) -> list[dict[str, floa
     return found
 
 
+def badly(kind: str, trials: Sequence[tune.Row]) -> dict[str, float]:
+    """Return the shares of trials that do badly, and of these with a rate at an end of the range.
+
+    An end is the lowest or the highest of the four decades.
+    """
+    numbers = {}
+    for least in (0.9, 0.5):
+        bad = [trial for trial in trials if not trial.value >= least]
+        ends = [t for t in bad if not 1e-3 <= t.values["learning rate"] <= 0.1]
+        name = f"{kind}: trials below {least:.0%}"
+        numbers[name] = len(bad) / len(trials)
+        numbers[f"{name}, of these at an end of the learning rates"] = len(ends) / max(len(bad), 1)
+    return numbers
+
+
 def measure(
     kind: str, result: tune.Result, times: int, seed: int
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
@@ -126,7 +142,7 @@ def measure(
     names = list(SPACES[kind])
     samples = bootstrap(result, times, seed)
     leads = [max(sample, key=sample.__getitem__) == "learning rate" for sample in samples]
-    numbers = {f"{kind}: best accuracy": result.best.value}
+    numbers = {f"{kind}: best accuracy": result.best.value, **badly(kind, result.trials)}
     numbers[f"{kind}: samples that the learning rate leads"] = float(np.mean(leads))
     everywhere, best = result.importance(), among_the_best(result, names)
     for name in names:
@@ -277,7 +293,7 @@ def _scale(axes: Any, name: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the demo; returns the numbers that it prints."""
-    options = lecture.options(__doc__, argv, out="04_hyperparameters")
+    options = lecture.options(__doc__, argv, name="04_hyperparameters")
     trials, epochs, times = (64, 2, 3) if options.fast else (160, 6, 16)
     data = lecture.digits(options.seed)
     numbers: dict[str, Any] = {"trials": trials, "epochs": epochs}

@@ -692,7 +692,7 @@ def claims(n: Mapping[str, Any]) -> list[Claim]:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the demo; returns the numbers that it prints."""
-    options = lecture.options(__doc__ or "", argv, out="05_log_scale")
+    options = lecture.options(__doc__ or "", argv, name="05_log_scale")
     size = FAST if options.fast else FULL
     seed, out = options.seed, options.out
     data = lecture.digits(seed)

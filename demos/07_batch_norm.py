@@ -698,7 +698,7 @@ def _noise(numbers: Mapping[str, Any]) -> lecture.Claim:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the demo; returns the numbers that it prints."""
-    options = lecture.options(__doc__, argv, out="07_batch_norm")
+    options = lecture.options(__doc__, argv, name="07_batch_norm")
     epochs, count, repeats = (3, 2, 200) if options.fast else (20, 5, 2000)
     seed, out, data = options.seed, options.out, lecture.digits(options.seed)
     numbers: dict[str, Any] = four_steps(data, seed, out)

@@ -451,7 +451,7 @@ def print_times(runs: dict[str, list[Pair]]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Run the demo; returns the numbers that it prints."""
-    options = lecture.options(__doc__, argv, out="08_train_faster")
+    options = lecture.options(__doc__, argv, name="08_train_faster")
     plan = FAST if options.fast else FULL
     choosing, data = load(options.seed, fast=options.fast)
     numbers: dict[str, float] = {}

@@ -386,7 +386,7 @@ def draw_ratios(numbers: Mapping[str, Any], out: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the demo; returns the numbers that it prints."""
-    options = lecture.options(__doc__, argv, out="09_why_it_works")
+    options = lecture.options(__doc__, argv, name="09_why_it_works")
     plan = FAST if options.fast else FULL
     runs = {setting.name: experiment(setting, plan, options.seed) for setting in SETTINGS}
     numbers: dict[str, Any] = theorem(50 if options.fast else 500, options.seed)

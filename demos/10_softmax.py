@@ -926,7 +926,7 @@ def claims_on_the_loss(n: dict[str, Any]) -> list[Claim]:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the demo; returns the numbers that it prints."""
-    options = lecture.options(__doc__, argv, out="10_softmax")
+    options = lecture.options(__doc__, argv, name="10_softmax")
     seeds = range(options.seed, options.seed + (1 if options.fast else 5))
     numbers: dict[str, Any] = {"seeds": len(seeds)}
     planes, shown = boundaries(seeds, epochs=50 if options.fast else 200)

@@ -557,7 +557,7 @@ def draw_all(
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the demo; returns the numbers that it prints."""
-    options = lecture.options(__doc__, argv, out="11_classifier")
+    options = lecture.options(__doc__, argv, name="11_classifier")
     plan = FAST if options.fast else FULL
     clothes = task(lecture.images(options.seed, train=plan.train, test=plan.test), options.seed)
     start = perf_counter()

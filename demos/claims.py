@@ -47,7 +47,7 @@ def run(names: Sequence[str], out: Path, seed: int) -> None:
     bar = tqdm(names, unit="demo", ncols=88)
     for name in bar:
         bar.set_description(name)
-        command = [sys.executable, DEMOS / f"{name}.py", "--out", out / name]
+        command = [sys.executable, DEMOS / f"{name}.py", "--out", out]
         subprocess.run([*command, "--seed", str(seed)], check=True)  # noqa: S603  (our own scripts)
 
 
@@ -56,7 +56,7 @@ def read(names: Sequence[str], out: Path) -> Claims:
     found = {}
     for name in names:
         if not (out / name / "claims.json").exists():
-            sys.exit(f"{out / name} has no claims: run demos/{name}.py --out {out / name}")
+            sys.exit(f"{out / name} has no claims: run demos/{name}.py --out {out}")
         if json.loads((out / name / "options.json").read_text(encoding="utf-8"))["fast"]:
             sys.exit(f"{out / name} is a small run: run demos/{name}.py without --fast")
         text = (out / name / "claims.json").read_text(encoding="utf-8")

@@ -50,15 +50,22 @@ class Split:
     name: str
 
 
-def options(doc: str, argv: Sequence[str] | None, *, out: str) -> argparse.Namespace:
-    """Read the options that every demo has: ``fast``, ``out`` (made, if need be) and ``seed``."""
+def options(doc: str, argv: Sequence[str] | None, *, name: str) -> argparse.Namespace:
+    """Read the options that every demo has: ``fast``, ``out`` (made, if need be) and ``seed``.
+
+    What a demo writes goes to a folder of its ``name`` in ``--out``: pictures of two demos have the
+    same names.
+    """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--fast", action="store_true", help="a small version, in seconds")
-    parser.add_argument("--out", type=Path, default=Path("out") / out, help="for pictures")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out"), help=f"pictures go to {name} in this folder"
+    )
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(argv)
+    chosen.out /= name
     chosen.out.mkdir(parents=True, exist_ok=True)
     write(chosen.out / "options.json", {"fast": chosen.fast, "seed": chosen.seed})
     return chosen

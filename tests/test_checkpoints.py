@@ -370,6 +370,9 @@ def test_a_first_interrupt_ends_the_step_and_saves(tmp_path):
     assert signal.getsignal(signal.SIGINT) is before
     assert len(caught.value.history) == 6
     assert checkpoints.read(path).content["step"] == 6
+    assert str(caught.value) == (
+        f"after step 6; {path} holds step 6, from which the same call of fit goes on"
+    )
     assert same(train(checkpoint=path), train())
 
 
@@ -381,9 +384,39 @@ def test_a_second_interrupt_is_at_once(tmp_path):
             time.sleep(0.01)
             pytest.fail("it went on")
 
-    with pytest.raises(KeyboardInterrupt):
-        train(checkpoint=tmp_path / "run.npz", on_step=press)
-    assert checkpoints.read(tmp_path / "run.npz").content["step"] == 4
+    path = tmp_path / "run.npz"
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(checkpoint=path, on_step=press)
+    assert checkpoints.read(path).content["step"] == 4
+    assert str(caught.value).startswith(f"after step 6; {path} holds step 4, ")
+
+
+def test_an_interrupt_says_where_nothing_is_saved(tmp_path):
+    def press(step, numbers):
+        if step == resumed + 1:
+            raise KeyboardInterrupt
+
+    def interrupted(**options):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            train(on_step=press, **options)
+        return str(caught.value)
+
+    resumed = 0
+    assert interrupted() == "after step 1; nothing is saved, since fit was given no checkpoint"
+    path = tmp_path / "run.npz"
+    assert interrupted(checkpoint=path) == f"after step 1; {path} has not been written yet"
+    assert not path.exists()
+    train(epochs=1, checkpoint=path)
+    resumed = 4
+    assert interrupted(checkpoint=path).startswith(f"after step 5; {path} holds step 4, ")
+
+
+def test_an_interrupt_with_words_of_its_own_keeps_them(tmp_path):
+    def stops(step, numbers):
+        raise KeyboardInterrupt("mine")
+
+    with pytest.raises(KeyboardInterrupt, match=r"^mine$"):
+        train(checkpoint=tmp_path / "run.npz", on_step=stops)
 
 
 def test_it_runs_in_a_thread_too():

@@ -32,7 +32,7 @@ def test_digits_are_learned_sooner_with_batch_norm(tmp_path, capsys):
     assert f"{steps[0]:.0f}" in printed
     for picture in ("curves", "graph", "graph_backward"):
         for suffix in ("svg", "png"):
-            assert (tmp_path / f"{picture}.{suffix}").stat().st_size > 1000
+            assert (tmp_path / "01_digits" / f"{picture}.{suffix}").stat().st_size > 1000
 
 
 def test_a_bug_that_a_fixed_tolerance_passes_is_found_and_shrunk(tmp_path, capsys):
@@ -56,8 +56,10 @@ def test_a_bug_that_a_fixed_tolerance_passes_is_found_and_shrunk(tmp_path, capsy
     assert numbers["culprit"] in printed
     for picture in ("steps", "culprit"):
         for suffix in ("svg", "png"):
-            assert (tmp_path / f"{picture}.{suffix}").stat().st_size > 1000
-    assert (tmp_path / "culprit.svg").read_text(encoding="utf-8").count('"#c0392b"') == 1
+            assert (tmp_path / "02_check_gradients" / f"{picture}.{suffix}").stat().st_size > 1000
+    assert (tmp_path / "02_check_gradients" / "culprit.svg").read_text(encoding="utf-8").count(
+        '"#c0392b"'
+    ) == 1
 
 
 def test_batch_norm_and_softmax_are_seen_from_all_sides(tmp_path, capsys):
@@ -74,10 +76,10 @@ def test_batch_norm_and_softmax_are_seen_from_all_sides(tmp_path, capsys):
     assert "10 files in" in printed
     for name in ("batch_norm", "softmax"):
         for stem in (name, f"{name}_rules", f"{name}_operations", f"{name}_diff"):
-            assert (tmp_path / f"{stem}.svg").stat().st_size > 1000
-        assert f"<title>{name.replace('_', ' ')}</title>" in (tmp_path / f"{name}.html").read_text(
-            encoding="utf-8"
-        )
+            assert (tmp_path / "03_see_batch_norm" / f"{stem}.svg").stat().st_size > 1000
+        assert f"<title>{name.replace('_', ' ')}</title>" in (
+            tmp_path / "03_see_batch_norm" / f"{name}.html"
+        ).read_text(encoding="utf-8")
 
 
 def test_the_readme_shows_what_the_demo_draws(tmp_path):
@@ -93,3 +95,10 @@ def test_every_demo_says_what_it_shows(demo, capsys):
         load(demo).main(["--help"])
     assert stop.value.code == 0
     assert "--fast" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("demo", sorted(p.stem for p in DEMOS.glob("[0-9]*.py")))
+def test_every_demo_writes_into_a_folder_of_its_name(demo, capsys):
+    with pytest.raises(SystemExit):
+        load(demo).main(["--help"])
+    assert f"{demo} in this folder" in " ".join(capsys.readouterr().out.split())

@@ -375,13 +375,51 @@ def test_what_is_monitored_has_to_be_there():
         train(model, stop=nn.EarlyStop())
     assert same((model,), (net(),))
     assert caught.value.fix == (
-        "They have 'training loss', 'training accuracy'; validation=(x, y) adds its numbers."
+        "Pass validation=(x, y) to fit, which adds 'validation loss', 'validation accuracy', or "
+        "name one of 'training loss', 'training accuracy'."
     )
     assert caught.value.what == ("EarlyStop monitors 'validation loss', which epochs do not have.")
+    with pytest.raises(BoundsError) as caught:
+        train(model, stop=nn.EarlyStop("val_loss"), validation=(X_HELD, Y_HELD))
+    assert caught.value.what == "EarlyStop monitors 'val_loss', which epochs do not have."
+    assert caught.value.fix == (
+        "Name one that they have: 'training loss', 'training accuracy', 'validation loss', "
+        "'validation accuracy'."
+    )
+    with pytest.raises(BoundsError) as caught:
+        nn.EarlyStop("loss").update({"error": 1.0})
+    assert caught.value.fix == "Name one that they have: 'error'."
     with pytest.raises(ShapeError, match="patience=0"):
         nn.EarlyStop(patience=0)
     with pytest.raises(ShapeError, match="better='more'"):
         nn.EarlyStop(better="more")
+
+
+def test_what_was_stopped_says_so_also_when_it_is_called_again(tmp_path, capsys):
+    given = {"epochs": 60, "lr": 0.5, "validation": (X_HELD, Y_HELD), "progress": True}
+    given |= {"checkpoint": tmp_path / "run.npz"}
+    stop = nn.EarlyStop("validation accuracy", patience=2)
+    first = train(stop=stop, **given)[2]
+    count = len(first)
+    assert count < 60 * 4
+    assert first.stopped == (
+        f"'validation accuracy' was best in epoch {stop.best_epoch} ({stop.best:.4g}), and no "
+        "better in the 2 after it"
+    )
+    ends = [capsys.readouterr().err]
+    again = train(stop=nn.EarlyStop("validation accuracy", patience=2), **given)[2]
+    ends.append(capsys.readouterr().err)
+    assert (again.stopped, again.epochs) == (first.stopped, first.epochs)
+    assert repr(again).startswith(f"History({count} steps, {count // 4} epochs, stopped early: ")
+    for shown in ends:
+        assert f"{count}/{count}" in shown
+        assert f"stopped early: {first.stopped}" in shown
+
+
+def test_what_came_to_its_end_was_not_stopped():
+    history = train(stop=nn.EarlyStop("training loss", patience=9))[2]
+    assert history.stopped == ""
+    assert "stopped" not in repr(history)
 
 
 def test_nan_is_never_better():
@@ -389,6 +427,9 @@ def test_nan_is_never_better():
     assert [stop.update({"validation loss": v}) for v in (np.nan, 1.0, np.nan, np.nan)] == [
         False, False, False, True,
     ]  # fmt: skip
+    stop = nn.EarlyStop(patience=1)
+    assert stop.update({"validation loss": np.nan})
+    assert stop.reason() == "'validation loss' was NaN or infinite in every epoch"
 
 
 # adjusting ---------------------------------------------------------------------------------------

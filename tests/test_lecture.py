@@ -23,7 +23,7 @@ def claims(numbers):
     return [one]
 
 
-chosen = lecture.options("Try.", None, out="try")
+chosen = lecture.options("Try.", None, name="01_try")
 figure, _ = lecture.axes()
 lecture.save(figure, chosen.out, "shown")
 figure, _ = lecture.axes()
@@ -99,12 +99,13 @@ def test_a_demo_that_fails_stops_the_command_and_the_pages_stay(small):
 
 
 def test_options_make_the_folder_and_refuse_what_they_do_not_know(tmp_path, capsys):
-    chosen = lecture.options("What.", ["--out", str(tmp_path / "a/b"), "--fast"], out="x")
+    chosen = lecture.options("What.", ["--out", str(tmp_path / "a/b"), "--fast"], name="x")
     assert chosen.fast
     assert chosen.seed == 0
-    assert (tmp_path / "a/b").is_dir()
+    assert chosen.out == tmp_path / "a/b/x"
+    assert chosen.out.is_dir()
     with pytest.raises(SystemExit):
-        lecture.options("What.", ["--what"], out="x")
+        lecture.options("What.", ["--what"], name="x")
     assert "--what" in capsys.readouterr().err
 
 
@@ -130,7 +131,7 @@ def test_without_the_images_the_digits_take_their_place(monkeypatch, capsys):
 def test_small_and_missing_runs_are_refused(small):
     claims.main(["--docs", str(small)])
     before = (small / "index.md").read_text()
-    lecture.options("Try.", ["--fast", "--out", "out/01_try"], out="try")
+    lecture.options("Try.", ["--fast"], name="01_try")
     with pytest.raises(SystemExit, match="is a small run"):
         claims.main(["--docs", str(small), "--from", "out"])
     with pytest.raises(SystemExit, match="has no claims: run demos"):

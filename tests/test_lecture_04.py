@@ -12,7 +12,7 @@ def demo():
 @pytest.fixture(scope="module")
 def ran(demo, tmp_path_factory):
     out = tmp_path_factory.mktemp("04")
-    return demo.main(["--fast", "--out", str(out), "--seed", "0"]), out
+    return demo.main(["--fast", "--out", str(out), "--seed", "0"]), out / "04_hyperparameters"
 
 
 @pytest.mark.parametrize("kind", ["SGD", "Adam"])
@@ -31,6 +31,21 @@ def test_a_range_holds_its_bounds_in_order(demo, ran, kind):
     numbers, _ = ran
     for name in demo.SPACES[kind]:
         assert 0 <= numbers[f"{kind}: {name}, 5 %"] <= numbers[f"{kind}: {name}, 95 %"] <= 1
+
+
+def test_trials_that_do_badly_are_counted(demo, ran):
+    def row(value, lr):
+        return demo.tune.Row(0, {"learning rate": lr}, value, "complete", {}, 0.0)
+
+    rows = [row(0.95, 1e-4), row(0.9, 0.01), row(0.7, 0.01), row(0.1, 0.5), row(float("nan"), 2e-4)]
+    assert demo.badly("SGD", rows) == {
+        "SGD: trials below 90%": 3 / 5,
+        "SGD: trials below 90%, of these at an end of the learning rates": 2 / 3,
+        "SGD: trials below 50%": 2 / 5,
+        "SGD: trials below 50%, of these at an end of the learning rates": 1.0,
+    }
+    for kind in demo.SPACES:
+        assert 0 < ran[0][f"{kind}: trials below 50%"] <= ran[0][f"{kind}: trials below 90%"] < 1
 
 
 def test_the_verdicts_follow_from_the_numbers(demo, ran):

@@ -10,7 +10,7 @@ import test_demos
 def ran(tmp_path_factory):
     out = tmp_path_factory.mktemp("05")
     numbers = test_demos.load("05_log_scale").main(["--fast", "--out", str(out), "--seed", "0"])
-    return numbers, out
+    return numbers, out / "05_log_scale"
 
 
 @pytest.fixture(scope="module")

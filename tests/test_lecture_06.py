@@ -124,4 +124,4 @@ def test_the_verdicts_are_those_of_the_numbers(demo, numbers):
 @pytest.mark.parametrize("name", ["contours", "spectrum", "steps", "hidden"])
 def test_pictures_are_drawn(numbers, out, name):
     assert numbers
-    assert 1000 < (out / f"{name}.png").stat().st_size < 150_000
+    assert 1000 < (out / "06_normalise_inputs" / f"{name}.png").stat().st_size < 150_000

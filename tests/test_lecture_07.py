@@ -16,7 +16,7 @@ def demo():
 @pytest.fixture(scope="module")
 def ran(demo, tmp_path_factory):
     out = tmp_path_factory.mktemp("07")
-    return demo.main(["--fast", "--out", str(out), "--seed", "0"]), out
+    return demo.main(["--fast", "--out", str(out), "--seed", "0"]), out / "07_batch_norm"
 
 
 def test_four_steps_by_hand_are_the_layer_and_can_be_undone(ran):

@@ -63,7 +63,7 @@ def test_a_claim_is_judged_by_its_numbers(demo, numbers):
 def test_the_pictures_are_there(numbers, out):
     assert numbers
     for picture in PICTURES:
-        assert 5_000 < (out / f"{picture}.png").stat().st_size < 100_000
+        assert 5_000 < (out / "08_train_faster" / f"{picture}.png").stat().st_size < 100_000
 
 
 def test_both_sides_start_from_the_same_weights_of_the_stated_size(demo):

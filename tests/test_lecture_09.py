@@ -24,7 +24,7 @@ def demo():
 @pytest.fixture(scope="module")
 def ran(demo, tmp_path_factory):
     out = tmp_path_factory.mktemp("09")
-    return demo.main(["--fast", "--out", str(out), "--seed", "0"]), out
+    return demo.main(["--fast", "--out", str(out), "--seed", "0"]), out / "09_why_it_works"
 
 
 @pytest.fixture

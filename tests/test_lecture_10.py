@@ -301,4 +301,4 @@ def test_other_numbers_have_another_verdict(demo, numbers, begin, number, value)
 def test_the_pictures_are_there(out):
     names = "lines curves temperature soft choices likelihood gradient safety"
     for name in names.split():
-        assert 1000 < (out / f"{name}.png").stat().st_size < 110_000
+        assert 1000 < (out / "10_softmax" / f"{name}.png").stat().st_size < 110_000

@@ -87,4 +87,4 @@ def test_claims_are_judged_by_their_numbers(demo, numbers):
 def test_the_pictures_are_there(numbers, out):
     assert numbers
     for picture in PICTURES:
-        assert 5_000 < (out / f"{picture}.png").stat().st_size < 100_000
+        assert 5_000 < (out / "11_classifier" / f"{picture}.png").stat().st_size < 100_000

@@ -977,3 +977,14 @@ def test_equal_values_have_no_importance_and_a_folder_is_no_journal(tmp_path):
     with pytest.raises(FileError) as refused:
         tune.random_search(bowl, SPACE, 1, storage=tmp_path, **quiet)
     assert refused.value.what == f"{tmp_path} is a folder."
+
+
+def test_a_refused_space_names_the_users_line():
+    """Not that of the ``__init__`` that dataclasses write, which has no file."""
+    make = lambda: tune.log_uniform(0, 1)  # noqa: E731  (lambdas are what this is about)
+    with pytest.raises(ShapeError) as caught:
+        make()
+    assert caught.value.where == (__file__, make.__code__.co_firstlineno)
+    with pytest.raises(ShapeError) as caught:  # what has no file, and is the user's
+        exec("\n\ntune.integer(3, 2)", {"tune": tune})  # noqa: S102  (our own text)
+    assert caught.value.where == ("<string>", 3)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 SEARCHING = f"{os.sep}hypothesis{os.sep}"
 PACKAGE = __file__.removesuffix("source.py")
+OWN = __name__.removesuffix("source")
 
 
 class Site(NamedTuple):
@@ -52,9 +53,19 @@ internal = _Internal()
 def user_frame(depth: int = 1) -> FrameType | None:
     """Return the innermost frame outside this package, from ``depth`` callers up."""
     frame: FrameType | None = sys._getframe(depth)
-    while frame is not None and internal[frame.f_code.co_filename]:
+    while frame is not None and (internal[frame.f_code.co_filename] or _generated(frame)):
         frame = frame.f_back
     return frame
+
+
+def _generated(frame: FrameType) -> bool:
+    """Whether code without a file is this package's: the ``__init__`` of one of its dataclasses.
+
+    The user's own ``exec`` and ``python -c`` have no file either, but other globals.
+    """
+    return frame.f_code.co_filename == "<string>" and str(
+        frame.f_globals.get("__name__")
+    ).startswith(OWN)
 
 
 def line_at(code: CodeType, instruction: int) -> Location:

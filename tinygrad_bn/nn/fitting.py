@@ -107,7 +107,9 @@ def fit(
     ``optimizer.lr`` too. ``progress``: show a bar (None: if tqdm is installed).
 
     Ctrl-C lets the step end, writes the checkpoint and raises KeyboardInterrupt; a second one
-    interrupts at once. Whatever is raised on the way has the numbers so far as ``history``. Raises
+    interrupts at once. The error says which step was the last, and which one is saved. Where
+    ``stop`` ended a training, now or in the run that left the checkpoint, ``history.stopped`` says
+    why. Whatever is raised on the way has the numbers so far as ``history``. Raises
     ShapeError and DTypeError for arguments that do not fit, FileError for a checkpoint that is
     damaged or of another training, GradientError for a loss that is not finite.
 
@@ -186,6 +188,8 @@ class Training:
     """Whether ``stop`` ended it."""
     halted: bool = False
     """Whether a control file ended it, for this time."""
+    saved: int | None = None
+    """The step that the checkpoint holds, once there is one."""
 
     @property
     def batches_per_epoch(self) -> int:
@@ -215,8 +219,13 @@ class Training:
                 self.model.train()
                 while self.epoch < self.epochs and not (self.stopped or self.halted):
                     self._go_through(bar, interrupted)
+                if self.stop is not None and self.stopped:
+                    self.history.stopped = self.stop.reason()
+                    bar.end(self.history.stopped)
         except BaseException as error:
             error.history = self.history  # type: ignore[attr-defined]
+            if isinstance(error, KeyboardInterrupt) and not error.args:
+                error.args = (self._kept(),)
             raise
         if self.stop is not None:
             self.stop.restore(self.model)
@@ -372,6 +381,18 @@ class Training:
         content["stop"] = self.stop and self.stop.seen()
         content["control"] = self.control and [str(self.control.path), self.control.seen]
         write(self.checkpoint, arrays, content)
+        self.saved = self.step
+
+    def _kept(self) -> str:
+        """Return what an interrupted training leaves behind, in words."""
+        if self.checkpoint is None:
+            return f"after step {self.step}; nothing is saved, since fit was given no checkpoint"
+        if self.saved is None:
+            return f"after step {self.step}; {self.checkpoint} has not been written yet"
+        return (
+            f"after step {self.step}; {self.checkpoint} holds step {self.saved}, from which the "
+            "same call of fit goes on"
+        )
 
     def _start(self) -> None:
         """Take up the checkpoint, if there is one; logs keep what belongs to it."""
@@ -399,6 +420,7 @@ class Training:
         unpack(str(path), stored, self.model, self.optimizer, self.rng)
         for name in _PROGRESS:
             setattr(self, name, content[name])
+        self.saved = self.step
         self.history.restore(part("history", stored.arrays), content["history"])
         if self.stop is not None:
             self.stop.take_up(content["stop"], part("best", stored.arrays))

@@ -16,7 +16,8 @@ class History:
 
     ``history["loss"]`` is the column of all steps; ``epochs`` a list of rows, such as
     ``{"epoch": 1, "step": 22, "training loss": 0.4, "validation loss": 0.5}``; ``changes`` lists
-    what was changed while it ran, such as the learning rate.
+    what was changed while it ran, such as the learning rate; ``stopped`` says why an ``EarlyStop``
+    ended it, and is empty where none did.
 
     >>> history = History()
     >>> history.add_step({"loss": 2.0, "lr": 0.1})
@@ -31,6 +32,7 @@ class History:
         self._columns: dict[str, list[float]] = {}
         self.epochs: list[dict[str, float]] = []
         self.changes: list[dict[str, Any]] = []
+        self.stopped = ""
 
     def add_step(self, numbers: Mapping[str, float]) -> None:
         """Add the numbers of a step, under the same names each time."""
@@ -58,7 +60,10 @@ class History:
 
     def __repr__(self) -> str:
         last = ", ".join(f"{name} {number:.4g}" for name, number in self._last().items())
-        return f"History({len(self)} steps, {len(self.epochs)} epochs{': ' * bool(last)}{last})"
+        far = (
+            f"{len(self)} steps, {len(self.epochs)} epochs{', stopped early' * bool(self.stopped)}"
+        )
+        return f"History({far}{': ' * bool(last)}{last})"
 
     def _last(self) -> dict[str, float]:
         if self.epochs:

@@ -39,6 +39,12 @@ class Progress:
             )
             self._shown = time.monotonic()
 
+    def end(self, why: str) -> None:
+        """Show that no step is left, and why: a bar that stops halfway looks unfinished."""
+        if self._bar is not None:
+            self._bar.total = self._bar.n
+            self._bar.set_postfix_str(f"stopped early: {why}")
+
     def __enter__(self) -> Self:
         return self
 

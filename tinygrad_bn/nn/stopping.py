@@ -55,8 +55,7 @@ class EarlyStop:
         names = list(names)
         if self.monitor not in names:
             raise BoundsError(
-                f"EarlyStop monitors {self.monitor!r}, which epochs do not have.",
-                f"They have {', '.join(map(repr, names))}; validation=(x, y) adds its numbers.",
+                f"EarlyStop monitors {self.monitor!r}, which epochs do not have.", _advice(names)
             )
 
     def update(self, numbers: Mapping[str, float], model: Module | None = None) -> bool:
@@ -79,6 +78,16 @@ class EarlyStop:
         if self.best_state:
             model.load_state_dict(self.best_state)
 
+    def reason(self) -> str:
+        """Return why it stopped, in words."""
+        if not self.best_epoch:
+            return f"{self.monitor!r} was NaN or infinite in every epoch"
+        since = self.epochs - self.best_epoch
+        return (
+            f"{self.monitor!r} was best in epoch {self.best_epoch} ({self.best:.4g}), "
+            f"and no better in the {since} after it"
+        )
+
     def seen(self) -> dict[str, float]:
         """Return how far it is, but for the state of the best epoch."""
         return {"best": self.best, "best_epoch": self.best_epoch, "epochs": self.epochs}
@@ -92,3 +101,13 @@ class EarlyStop:
         """Return what it was made with."""
         names = ("monitor", "patience", "better", "restore_best")
         return {name: getattr(self, name) for name in names}
+
+
+def _advice(names: list[str]) -> str:
+    """Return how to mend the name of a number that is not there."""
+    have = ", ".join(map(repr, names))
+    measured = [name.removeprefix("training ") for name in names if name.startswith("training ")]
+    if not measured or any(name.startswith("validation ") for name in names):
+        return f"Name one that they have: {have}."
+    added = ", ".join(repr(f"validation {name}") for name in measured)
+    return f"Pass validation=(x, y) to fit, which adds {added}, or name one of {have}."
