@@ -253,17 +253,20 @@ from tinygrad_bn.transforms.rules import custom_rule as custom_rule
 from tinygrad_bn.transforms.tracing import trace as trace
 
 if TYPE_CHECKING:
+    from tinygrad_bn import algebra as algebra
     from tinygrad_bn import data as data
     from tinygrad_bn import functions as functions
     from tinygrad_bn import nn as nn
     from tinygrad_bn import optim as optim
     from tinygrad_bn import testing as testing
     from tinygrad_bn import viz as viz
+    from tinygrad_bn.algebra import Derivation as Derivation, derive as derive
 
 __version__ = "0.1.0"
 __array_api_version__ = "2024.12"
 
-_ROOMS = ("data", "functions", "nn", "optim", "testing", "tune", "viz")
+_ALGEBRA = ("derive", "simplify", "Derivation")
+_ROOMS = ("algebra", "data", "functions", "nn", "optim", "testing", "tune", "viz")
 
 
 def __getattr__(name: str) -> Any:
@@ -273,6 +276,8 @@ def __getattr__(name: str) -> Any:
     """
     if name in _ROOMS:
         return importlib.import_module(f"tinygrad_bn.{name}")
+    if name in _ALGEBRA:
+        return getattr(importlib.import_module("tinygrad_bn.algebra"), name)
     if name in _table:
         return getattr(_tensors, name)
     raise AttributeError(f"module 'tinygrad_bn' has no attribute {name!r}")

@@ -177,19 +177,36 @@ class Layout:
     def _mul(self, term: Term, order: Order) -> Shown:
         coefficient, factors = term.coefficient, list(term.factors)
         for position, (base, exponent) in enumerate(factors):
-            if coefficient < 0 and base.op == "add" and exponent == 1:
-                factors[position] = (self._negated(base), ONE)
+            flipped = self._negated(base) if coefficient < 0 and exponent == 1 else None
+            if flipped is not None:
+                factors[position] = (flipped, ONE)
                 coefficient = -coefficient
         if coefficient < 0:
             return Sum(((True, self.shown(term.terms.mul(factors, -coefficient), order)),))
+        spread = self._identity(term, order)
+        if spread is not None:
+            return spread
         special = self._outer(factors, order)
         if special is not None:
             return _product([*_numbers(coefficient), special], [])
         return self._fraction(coefficient, factors, order)
 
-    def _negated(self, term: Term) -> Term:
-        """Return minus a sum, in a form that the normal form would not take."""
-        return term.terms.make("add", term.args, tuple(-c for c in term.extra))
+    def _negated(self, term: Term) -> Term | None:
+        """Return minus a sum, or minus a sum of products with one, with its items' signs turned.
+
+        The normal form would not keep it so: it is for showing alone.
+        """
+        terms = term.terms
+        if term.op == "add":
+            return terms.make("add", term.args, tuple(-c for c in term.extra))
+        if term.op == "reduce" and term.extra[0] == "sum" and term.args[0].op == "mul":
+            body = term.args[0]
+            for base, exponent in body.factors:
+                if base.op == "add" and exponent == 1:
+                    args = tuple(self._negated(b) if b is base else b for b in body.args)
+                    turned = terms.make("mul", args, body.extra)  # type: ignore[arg-type]
+                    return terms.make("reduce", (turned,), term.extra)
+        return None
 
     def _fraction(
         self, coefficient: Fraction, factors: Sequence[tuple[Term, Fraction]], order: Order
@@ -223,9 +240,20 @@ class Layout:
             if index.size not in left:
                 return None, sizes
             left.remove(index.size)
-        if self._contraction(base, order) is not None:
+        if contracted(base) is not None and not set(base.extra[1]) <= set(order):
             return None, sizes
         return self._reduced("mean", base, order), left
+
+    def _identity(self, term: Term, order: Order) -> Shown | None:
+        """Show a product with the identity matrix in a sum item by item: ``diag(s) - s s'``."""
+        for base, exponent in term.factors:
+            if base.op == "add" and exponent == 1 and any(_is_identity(t) for t, _ in base.items):
+                terms = term.terms
+                rest = terms.mul([(b, e) for b, e in term.factors if b is not base])
+                scaled = [(terms.mul([(rest, ONE), (t, ONE)]), c) for t, c in base.items]
+                items = [self._item(t, c * term.coefficient, order) for t, c in scaled]
+                return Sum(tuple(sorted(items, key=lambda item: item[0])))
+        return None
 
     def _outer(self, factors: Sequence[tuple[Term, Fraction]], order: Order) -> Shown | None:
         """Show a diagonal matrix, or the product of a column and a row."""
@@ -279,29 +307,15 @@ class Layout:
 
     def _contraction(self, term: Term, order: Order) -> Shown | None:
         """Show a sum over one index of two groups of factors as a matrix product."""
-        over = term.extra[1]
-        body = term.args[0]
-        if len(over) != 1 or body.coefficient != 1 or body.op != "mul":
+        pair = contracted(term)
+        if pair is None:
             return None
-        (k,) = over
-        groups: list[tuple[set[Index], list[tuple[Term, Fraction]]]] = []
-        for base, exponent in body.factors:
-            own = set(base.free) - {k}
-            joined = [(base, exponent)]
-            for group in [g for g in groups if g[0] & own]:
-                groups.remove(group)
-                own |= group[0]
-                joined = group[1] + joined
-            groups.append((own, joined))
-        if len(groups) != 2 or any(len(own) > 1 for own, _ in groups) or not body.free - {k}:
-            return None
-        groups.sort(key=lambda g: [order.index(i) if i in order else 99 for i in g[0]] or [50])
-        (rows, left), (columns, right) = groups
-        terms = term.terms
-        a, b = terms.mul(left), terms.mul(right)
-        if not rows and columns:
-            rows, columns, a, b = columns, rows, b, a
-        return Matrix(self._as_matrix(a, (*rows, k)), self._as_matrix(b, (k, *columns)))
+        (k,) = term.extra[1]
+        left, right = sorted(pair, key=lambda t: _place_in(order, t.free - {k}))
+        rows, columns = (tuple(t.free - {k}) for t in (left, right))
+        if not rows:
+            rows, columns, left, right = columns, rows, right, left
+        return Matrix(self._as_matrix(left, (*rows, k)), self._as_matrix(right, (k, *columns)))
 
     def _as_matrix(self, term: Term, order: Order) -> Shown:
         axes = natural(term)
@@ -331,6 +345,40 @@ class Layout:
         if axes == [i for i in order if i in axes]:
             return whole
         return Transposed(whole) if len(axes) == 2 else whole
+
+
+def _is_identity(term: Term) -> bool:
+    """Whether a one-hot compares two indices."""
+    return any(b.op == "delta" and not b.args for b, _ in term.factors)
+
+
+def contracted(term: Term) -> tuple[Term, Term] | None:
+    """Return the two factors of a matrix product, if a sum over one index is one.
+
+    They share no other index, and have one more at most each, one of them at least.
+    """
+    (name, over), body = term.extra, term.args[0]
+    if name != "sum" or len(over) != 1 or body.op != "mul":
+        return None
+    (k,) = over
+    groups: list[tuple[frozenset[Index], list[tuple[Term, Fraction]]]] = []
+    for base, exponent in body.factors:
+        own = base.free - {k}
+        joined = [(base, exponent)]
+        for group in [g for g in groups if g[0] & own]:
+            groups.remove(group)
+            own |= group[0]
+            joined = group[1] + joined
+        groups.append((own, joined))
+    if len(groups) != 2 or any(len(own) > 1 for own, _ in groups) or not body.free - {k}:
+        return None
+    (_, left), (_, right) = groups
+    terms = term.terms
+    return terms.mul(left, body.coefficient), terms.mul(right)
+
+
+def _place_in(order: Order, own: frozenset[Index]) -> int:
+    return min((order.index(i) for i in own if i in order), default=len(order))
 
 
 def _centred_square(body: Term, over: Sequence[Index]) -> Term | None:

@@ -79,6 +79,8 @@ def _in(shown: Shown, level: int) -> str:
 
 
 def _text_product(shown: Product) -> str:
+    if not shown.above and len(shown.last) == 1 and isinstance(shown.last[0], Matrix):
+        return text(shown.last[0]) + "".join(f"/{_in(p, POWER)}" for p in shown.below)
     above = "*".join(_in(p, POWER) for p in shown.above)
     if not shown.above and shown.below:
         above = "1"

@@ -41,7 +41,11 @@ class Operation:
 
 
 class Reading:
-    """The formulas of a trace. ``terms`` makes them; elements that were read are kept."""
+    """The formulas of a trace. ``terms`` makes them; elements that were read are kept.
+
+    ``values``: the arrays of inputs and constants by name; ``origins``: which tensor a term was
+    first read from.
+    """
 
     def __init__(self, trace: Trace, terms: Terms | None = None) -> None:
         self.terms = Terms() if terms is None else terms
@@ -51,6 +55,7 @@ class Reading:
         self.values |= {self.names[t]: trace.value_of(t) for t in trace.inputs}
         self._known = set(trace.nodes)
         self._given = set(trace.inputs)
+        self.origins: dict[Term, Tensor] = {}
         self._read: dict[Tensor, dict[Places, Term]] = {}
 
     def indices(self, result: Tensor) -> Places:
@@ -79,6 +84,7 @@ class Reading:
     def _keep(self, operand: Any, places: Places, term: Term) -> Term:
         if isinstance(operand, Tensor):
             self._read.setdefault(operand, {})[places] = term
+            self.origins.setdefault(term, operand)
         return term
 
     def _kept(self, operand: Any, places: Places) -> Term | None:

@@ -50,7 +50,7 @@ class Trace:
             for operand, value in zip(node.inputs, node.values, strict=True):
                 if isinstance(operand, Tensor):
                     self._keep(operand, value)
-        for given in (*self.inputs, *self._closed_over()):
+        for given in (*self.inputs, *self.closed_over):
             self._values.setdefault(given, given.data)
 
     def _keep(self, operand: Tensor, value: Any) -> None:
@@ -77,9 +77,11 @@ class Trace:
     def constants(self) -> dict[str, np.ndarray[Any, Any]]:
         """The closed-over values by their names in the program."""
         names = self._names()
-        return {names[n]: self._values[n] for n in self._closed_over()}
+        return {names[n]: self._values[n] for n in self.closed_over}
 
-    def _closed_over(self) -> list[Tensor]:
+    @property
+    def closed_over(self) -> list[Tensor]:
+        """The tensors that the function closed over: the program's constants."""
         given = set(self.inputs)
         return [n for n in ancestors(self.results) if n.op is None and n not in given]
 
@@ -96,7 +98,7 @@ class Trace:
         """Name inputs and constants by the user where possible, nodes v1, v2, ..."""
         names: dict[Tensor, str] = {}
         taken = self._called()
-        for prefix, group in (("x", self.inputs), ("c", self._closed_over())):
+        for prefix, group in (("x", self.inputs), ("c", self.closed_over)):
             for i, tensor in enumerate(group, 1):
                 names[tensor] = _fresh(tensor.name or "", f"{prefix}{i}", taken)
         for i, node in enumerate((n for n in self.nodes if n not in names), 1):
@@ -138,7 +140,7 @@ class Trace:
         names, nodes = self._names(), self.nodes
         printed = {n.op for n in nodes if n.op not in self._bound and _needs_text(n)}
         helpers = _helpers(printed)
-        constants = [names[c] for c in self._closed_over()]
+        constants = [names[c] for c in self.closed_over]
         signature = [names[i] for i in self.inputs] + (["*", *constants] if constants else [])
         lines = [f"def {self._title}({', '.join(signature)}):"]
         lines += [f"    {names[n]} = {_expression(n, names, self._bound)}" for n in nodes]

@@ -1,0 +1,444 @@
+"""derive: the closed form of a gradient, from the graph that was recorded, step by step."""
+
+from __future__ import annotations
+
+import functools
+import html
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygrad_bn.algebra.formulas import Formula, Page, descent, page
+from tinygrad_bn.algebra.layout import Layout
+from tinygrad_bn.algebra.lowering import Lowering
+from tinygrad_bn.algebra.naming import Definition, Naming
+from tinygrad_bn.algebra.notation import text
+from tinygrad_bn.algebra.reading import Places, Reading, fresh
+from tinygrad_bn.algebra.rewriting import Rewriter, Step
+from tinygrad_bn.algebra.terms import Index, Term, natural, replace
+from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
+from tinygrad_bn.graph.containers import flatten
+from tinygrad_bn.graph.program import Trace
+from tinygrad_bn.graph.tensor import Tensor, as_constant, leaf
+from tinygrad_bn.transforms.derivatives import vjp
+from tinygrad_bn.transforms.lifting import argument_names, name_of
+from tinygrad_bn.transforms.tracing import trace
+
+UPSTREAM = ("symbolic", "ones", "identity")
+
+
+@dataclass(frozen=True)
+class Result:
+    """The closed form of one gradient: a formula, the places of its axes, its dtype."""
+
+    name: str
+    term: Term
+    places: Places
+    dtype: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Derivation:
+    """A gradient reduced to its closed form; see ``derive``.
+
+    ``function``: what was differentiated, ``recorded``: the trace of its gradient as autodiff
+    recorded it, ``result``: a trace of the closed form (drawable, differentiable, runnable) with
+    the same inputs, ``steps``: the laws that lead from one to the other. ``given``: what was
+    taken to hold because it holds of the example.
+    """
+
+    function: str
+    recorded: Trace
+    results: tuple[Result, ...]
+    start: tuple[Term, ...]
+    definitions: tuple[Definition, ...]
+    given: tuple[str, ...]
+    upstream: str
+    _reading: Reading = field(repr=False)
+    _laws: tuple[Step, ...] = field(repr=False)
+    _example: tuple[Any, ...] = field(repr=False)
+    _called: Callable[..., Any] = field(repr=False)
+    _wrt: tuple[int, ...] = field(repr=False)
+
+    # what it says ------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def page(self) -> Page:
+        """The formulas, the definitions of their letters, and notes."""
+        shown = [
+            (self._left(r), r.term, tuple(p for p in r.places if isinstance(p, Index)))
+            for r in self.results
+        ]
+        taken = set(self._reading.names.values())
+        return page(shown, self.definitions, taken, self.given)
+
+    def _left(self, result: Result) -> str:
+        return f"d{'L' if self.upstream == 'symbolic' else self.function}/d{result.name}"
+
+    @property
+    def formula(self) -> str:
+        """The right side of the first result, as text."""
+        return text(self.page.results[0].right)
+
+    @property
+    def formulas(self) -> dict[str, str]:
+        """The right side of every result as text, by the name of its argument."""
+        right = [text(f.right) for f in self.page.results]
+        return dict(zip((r.name for r in self.results), right, strict=True))
+
+    def __str__(self) -> str:
+        return str(self.page)
+
+    def __repr__(self) -> str:
+        return (
+            f"<derivation of {self.function}: {len(self.recorded.nodes)} operations to "
+            f"{len(self.result.nodes)}, {len(self.steps)} steps>"
+        )
+
+    def latex(self) -> str:
+        r"""Return the formulas in LaTeX, for a line of mathematics (amsmath).
+
+        >>> import tinygrad_bn as tg
+        >>> print(tg.derive(tg.tanh, 0.5).latex())
+        \begin{aligned}
+        \frac{\partial \mathrm{tanh}}{\partial x} &= 1 - \tanh\left(x\right)^{2}
+        \end{aligned}
+        """
+        return self.page.latex()
+
+    def mathml(self) -> str:
+        """Return the formulas in MathML, which browsers show without a script."""
+        return self.page.mathml()
+
+    def program(self) -> str:
+        """Return the closed form as a NumPy program."""
+        return self.result.program()
+
+    def descent(self, rate: str = "eta") -> list[Formula]:
+        """Return a step of gradient descent for each argument: ``w <- w - eta*gradient``."""
+        return [
+            descent(r.name, f.right, rate)
+            for r, f in zip(self.results, self.page.results, strict=True)
+        ]
+
+    # what it is --------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def result(self) -> Trace:
+        """The closed form as a trace with the inputs of ``recorded``."""
+        return lowered(
+            self.function, self._reading, self.results, self.definitions, self.recorded
+        )
+
+    @functools.cached_property
+    def steps(self) -> tuple[ShownStep, ...]:
+        """The laws used, in order: name, where, before, after."""
+        layout = Layout(taken={d.symbol for d in self.definitions})
+        return tuple(self._shown(s, layout) for s in self._laws)
+
+    def _shown(self, step: Step, layout: Layout) -> ShownStep:
+        order = natural(step.before)
+        order = (*order, *(i for i in natural(step.after) if i not in order))
+        before, after = (text(layout.shown(t, order)) for t in (step.before, step.after))
+        return ShownStep(step.rule, self._where(step), before, after)
+
+    def _where(self, step: Step) -> str:
+        node = self._reading.origins.get(step.before)
+        return "" if node is None or node.op is None else f"{node.op.name} at {node.where}"
+
+    @property
+    def shorter(self) -> bool:
+        """Whether the closed form takes fewer operations than the graph that was recorded."""
+        return len(self.result.nodes) < len(self.recorded.nodes)
+
+    def _repr_latex_(self) -> str:
+        return f"$${self.latex()}$$"
+
+    def _repr_html_(self) -> str:
+        """Show the formula and, folded, its steps."""
+        rows = "".join(
+            f"<tr><td>{html.escape(s.rule)}</td><td><code>{html.escape(s.before)}</code></td>"
+            f"<td><code>{html.escape(s.after)}</code></td></tr>"
+            for s in self.steps
+        )
+        table = f"<table><tr><th>law</th><th>before</th><th>after</th></tr>{rows}</table>"
+        return (
+            f"{self.mathml()}\n<details><summary>{len(self.steps)} steps</summary>{table}</details>"
+        )
+
+
+@dataclass(frozen=True)
+class ShownStep:
+    """A use of a law: where in the user's code it began, and both sides as text."""
+
+    rule: str
+    where: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.before} = {self.after}"
+
+
+def derive(
+    function: Callable[..., Any],
+    *example: Any,
+    wrt: int | Sequence[int] = 0,
+    upstream: str | None = None,
+) -> Derivation:
+    """Derive the gradient of a function in closed form from the graph that it records.
+
+    ``example``: arguments of the function, which give shapes and dtypes: tensors, arrays, floats
+    or containers of them; name their axes by different lengths. ``wrt``: the position of the
+    argument to differentiate by, or several. ``upstream``: the cotangent of the result:
+    "symbolic", an array ``g`` of its shape; "ones", the gradient of the sum of the result;
+    "identity", one for each element: the whole Jacobian, of shape (*result, *argument).
+    By default "ones" for a result of one element and for an elementwise function of one
+    argument, else "symbolic".
+
+    The recorded graph is rewritten by the named laws of real arithmetic until none makes it
+    shorter; NaN, infinities and rounding may differ from the recorded gradient. ``proof`` checks
+    every step.
+
+    Raises DTypeError for what is no function or no array, GradientError where the function does
+    not return one tensor, ShapeError for an unknown ``upstream`` or position.
+
+    >>> import tinygrad_bn as tg
+    >>> print(derive(tg.softmax, [0.0, 1.0, 2.0]))
+    dL/dz = s*(g - sum(g*s))
+      where s = softmax(z)
+    """
+    if not callable(function):
+        raise DTypeError(
+            f"derive of a {type(function).__name__}, which is no function.",
+            "Pass the function and an example of its arguments: derive(f, x).",
+        )
+    if upstream is not None and upstream not in UPSTREAM:
+        raise ShapeError(
+            f"derive: upstream={upstream!r}.", f"Use one of {', '.join(map(repr, UPSTREAM))}."
+        )
+    positions = _positions(function, example, wrt)
+    given = tuple(_array(v) for v in example)
+    outcome = trace(function, *given).outputs
+    if not isinstance(outcome, Tensor):
+        raise GradientError(
+            f"derive of {name_of(function)}: the result is a {type(outcome).__name__}.",
+            "Return one tensor.",
+        )
+    if upstream is None:
+        upstream = "ones" if outcome.size == 1 or _is_row(function) else "symbolic"
+    return _derive(function, given, positions, outcome, upstream)
+
+
+def _is_row(function: Callable[..., Any]) -> bool:
+    """Whether a function is elementwise in one argument, so that its derivative is too."""
+    return getattr(function, "__name__", "") in ELEMENTWISE
+
+
+ELEMENTWISE = frozenset(
+    ("exp log tanh sin cos tan sqrt square sinh cosh log1p expm1 reciprocal abs relu leaky_relu "
+     "elu gelu silu sigmoid log_sigmoid softplus softsign").split()
+)
+
+
+def _array(value: Any) -> Any:
+    """Turn a list of numbers into an array; a container stays one."""
+    if isinstance(value, list) and all(isinstance(v, int | float | list) for v in value):
+        return np.asarray(value)
+    return value
+
+
+def _positions(
+    function: Callable[..., Any], example: Sequence[Any], wrt: int | Sequence[int]
+) -> tuple[int, ...]:
+    positions = (wrt,) if isinstance(wrt, int | np.integer) else tuple(wrt)
+    for p in positions:
+        if not -len(example) <= p < len(example):
+            raise ShapeError(
+                f"derive: wrt={wrt} of {name_of(function)}, with an example of {len(example)} "
+                "arguments.",
+                "Number the arguments from 0, and give an example of each.",
+            )
+    return tuple(p % len(example) for p in positions)
+
+
+def _derive(
+    function: Callable[..., Any],
+    example: tuple[Any, ...],
+    positions: tuple[int, ...],
+    outcome: Tensor,
+    upstream: str,
+) -> Derivation:
+    names = argument_names(function, len(example))
+    pulled = _pulled(function, example, positions, names, outcome, upstream)
+    extra = () if upstream == "ones" else (np.ones(outcome.shape, outcome.dtype),)
+    recorded = trace(pulled, *example, *extra)
+    reading = Reading(recorded)
+    rewriter = Rewriter()
+    naming = Naming(rewriter, {*reading.names.values()})
+    outputs, _, _ = flatten(recorded.outputs)
+    labels = _labels(example, positions, names)
+    assumed = _Assumed(reading, rewriter)
+    results, start, laws = [], [], []
+    for label, output in zip(labels, outputs, strict=True):
+        places, term = _read(reading, recorded, output, outcome, upstream)
+        normal = assumed(rewriter.normal(term))
+        short = naming.named(normal)
+        laws += rewriter.steps(term) + assumed.steps + naming.steps
+        assumed.steps, naming.steps = [], []
+        start.append(term)
+        results.append(Result(label, short, places, output.dtype))
+    return Derivation(
+        title(function), recorded, tuple(results), tuple(start), tuple(naming.definitions),
+        tuple(dict.fromkeys(assumed.facts)), upstream, reading, tuple(dict.fromkeys(laws)), example,
+        function, positions,
+    )
+
+
+def title(function: Callable[..., Any]) -> str:
+    """Return what a function is called in a formula: a lambda is L, a gradient has a prime."""
+    code = getattr(function, "__code__", None)
+    prime = "'" if code is not None and code.co_name == "differentiated" else ""
+    name = name_of(function)
+    return (name if name.isidentifier() else "L") + prime
+
+
+def _labels(example: Sequence[Any], positions: Sequence[int], names: Sequence[str]) -> list[str]:
+    """Name every result like the argument (and the place in it) that it belongs to."""
+    labels: list[str] = []
+    for p in positions:
+        value = example[p]
+        leaves, paths, _ = flatten(value)
+        given = [getattr(v, "name", None) for v in leaves]
+        labels += [g or names[p] + path for g, path in zip(given, paths, strict=True)]
+    return labels
+
+
+def _pulled(
+    function: Callable[..., Any],
+    example: Sequence[Any],
+    positions: Sequence[int],
+    names: Sequence[str],
+    outcome: Tensor,
+    upstream: str,
+) -> Callable[..., Any]:
+    """Make the function of the example's arguments (and the cotangent) that is the gradient."""
+
+    def pulled(*arguments: Any) -> Any:
+        """Sweep back once."""
+        given = list(arguments[: len(example)])
+        g = arguments[len(example)] if upstream != "ones" else _ones(outcome)
+
+        def chosen(*parts: Any) -> Any:
+            """Call the function with the arguments that are differentiated put in."""
+            for position, part in zip(positions, parts, strict=True):
+                given[position] = part
+            return function(*given)
+
+        found = vjp(chosen, *(given[p] for p in positions))[1](g)
+        return found[0] if len(positions) == 1 else found
+
+    cotangent = next(n for n in ("g", "g_out", "cotangent") if n not in names)
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    listed = [*names] + ([cotangent] if upstream != "ones" else [])
+    pulled.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(n, kind) for n in listed]
+    )
+    pulled.__name__ = f"{name_of(function)}_gradient" if name_of(function).isidentifier() else "gradient"
+    return pulled
+
+
+def _ones(outcome: Tensor) -> Tensor:
+    return leaf(np.ones(outcome.shape, outcome.dtype))
+
+
+def _read(
+    reading: Reading, recorded: Trace, output: Any, outcome: Tensor, upstream: str
+) -> tuple[Places, Term]:
+    """Return the places of a result's axes, and its term; for "identity" that of the Jacobian."""
+    tensor = as_constant(output)
+    places = reading.indices(tensor)
+    term = reading.element(tensor, places)
+    if upstream != "identity":
+        return places, term
+    outer = fresh(outcome.shape, places)
+    cotangent = reading.names[recorded.inputs[-1]]
+    terms = term.terms
+
+    def swap(part: Term) -> Term | None:
+        """Put a one-hot in for the cotangent."""
+        if part.op != "variable" or part.extra[0] != cotangent:
+            return None
+        rest = iter(part.args)
+        at = [next(rest) if p == "term" else p for p in part.extra[1]]
+        return terms.mul((terms.delta(a, b), 1) for a, b in zip(at, outer, strict=True))
+
+    return (*outer, *places), replace(term, swap)
+
+
+class _Assumed:
+    """Facts that hold of the example and are taken to hold: probabilities sum to one."""
+
+    def __init__(self, reading: Reading, rewriter: Rewriter) -> None:
+        self.reading, self.rewriter = reading, rewriter
+        self.facts: list[str] = []
+        self.steps: list[Step] = []
+
+    def __call__(self, term: Term) -> Term:
+        """Return a term with the facts used."""
+        after = self.rewriter.normal(replace(term, self._one))
+        if after is term:
+            return term
+        self.steps.append(Step("probabilities sum to one (given)", term, after))
+        return after
+
+    def _one(self, term: Term) -> Term | None:
+        """Put one for the sum of what are probabilities in the example."""
+        if term.op != "reduce" or term.extra[0] != "sum":
+            return None
+        body, over = term.args[0], term.extra[1]
+        if body.op != "variable" or body.extra[0] not in self.reading.values:
+            return None
+        name, at = body.extra
+        value = self.reading.values[name]
+        axes = tuple(a for a, p in enumerate(at) if p in over)
+        if value.dtype.kind != "f" or not is_distribution(value, axes):
+            return None
+        self.facts.append(f"sum({name}) = 1 along axis {', '.join(map(str, axes))}, as in the example")
+        return term.terms.one
+
+
+def is_distribution(value: Any, axes: tuple[int, ...]) -> bool:
+    """Whether an array holds probabilities along axes, to rounding."""
+    count = np.prod([value.shape[a] for a in axes])
+    close = np.abs(value.sum(axis=axes) - 1) <= count * np.finfo(value.dtype).eps
+    return bool((value >= 0).all() and close.all() and not (value == 1).all())
+
+
+def lowered(
+    name: str,
+    reading: Reading,
+    results: Sequence[Result],
+    definitions: Sequence[Definition],
+    recorded: Trace,
+    outputs: Any = None,
+) -> Trace:
+    """Return a trace that computes results by their formulas, with the inputs of a recorded one."""
+    names = [reading.names[t] for t in recorded.inputs]
+    closed = {reading.names[t]: t for t in recorded.closed_over}
+    _, _, rebuild = flatten(recorded.outputs if outputs is None else outputs)
+
+    def closed_form(*arguments: Any) -> Any:
+        """Compute every result once."""
+        lowering = Lowering({**closed, **dict(zip(names, arguments, strict=True))}, definitions)
+        return rebuild([lowering.result(r.term, r.places, r.dtype) for r in results])
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    closed_form.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(n, kind) for n in names]
+    )
+    closed_form.__name__ = name if name.isidentifier() else "closed_form"
+    return trace(closed_form, *recorded.inputs)

@@ -1,0 +1,349 @@
+"""From formulas back to a graph: terms computed with the operations of the package.
+
+What a definition names is computed once, softmax and sigmoid by the functions of that name, so that
+nothing overflows. A sum of products over one index is a matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from tinygrad_bn.algebra.layout import contracted
+from tinygrad_bn.algebra.naming import Definition
+from tinygrad_bn.algebra.patterns import name_of
+from tinygrad_bn.algebra.reading import Operation
+from tinygrad_bn.algebra.terms import HALF, ONE, Index, Place, Term, natural, walk
+from tinygrad_bn.functions.activations import sigmoid, softplus
+from tinygrad_bn.functions.losses import one_hot
+from tinygrad_bn.functions.softmax import logsumexp, softmax
+from tinygrad_bn.graph.primitive import bind, table
+from tinygrad_bn.graph.tensor import Tensor, leaf
+from tinygrad_bn.primitives.elementwise import exp, sqrt, square
+from tinygrad_bn.primitives.movement import (
+    astype,
+    broadcast_to,
+    permute_dims,
+    reshape,
+)
+from tinygrad_bn.primitives.contraction import matmul
+
+Axes: TypeAlias = tuple[Index, ...]
+
+
+class Laid(NamedTuple):
+    """A value with an axis for each of these indices; a number has none."""
+
+    value: Any
+    axes: Axes
+
+
+class Lowering:
+    """Computes terms as tensors. ``inputs``: what the variables stand for."""
+
+    def __init__(self, inputs: Mapping[str, Any], definitions: Sequence[Definition] = ()) -> None:
+        self.inputs = inputs
+        self.definitions = {d.symbol: d for d in definitions}
+        self._made: dict[Term, Laid] = {}
+        self._named: dict[str, Laid] = {}
+
+    def result(self, term: Term, places: Sequence[Place], dtype: Any) -> Tensor:
+        """Return a term as a tensor with an axis for each place, of one element where it is 0."""
+        for part in walk(term):
+            if part.op == "add" or (part.op == "function" and part.extra != "exp"):
+                self.value(part)
+        axes = tuple(p for p in places if isinstance(p, Index))
+        made = self.value(term)
+        value = made.value
+        shape = tuple(p.size if isinstance(p, Index) else 1 for p in places)
+        if not isinstance(value, Tensor):
+            value = leaf(np.asarray(value, dtype))
+        value = aligned(Laid(value, made.axes), axes)
+        if value.shape != shape:
+            value = broadcast_to(value, tuple(i.size for i in axes))
+            value = value if value.shape == shape else reshape(value, shape)
+        return value if value.dtype == dtype else astype(value, dtype)
+
+    def value(self, term: Term) -> Laid:
+        """Return a term's value; it is computed once."""
+        if term not in self._made:
+            self._made[term] = getattr(self, f"_{term.op}")(term)
+        return self._made[term]
+
+    def together(self, terms: Sequence[Term]) -> tuple[list[Any], Axes]:
+        """Return values over common axes, ready to be combined elementwise."""
+        laid = [self.value(t) for t in terms]
+        axes = _common(laid)
+        return [aligned(x, axes) for x in laid], axes
+
+    # leaves ------------------------------------------------------------------------------------
+
+    def _literal(self, term: Term) -> Laid:
+        return Laid(term.extra.value, ())
+
+    def _size(self, term: Term) -> Laid:
+        return Laid(term.extra, ())
+
+    def _null(self, term: Term) -> Laid:
+        inner = self.value(term.args[0])
+        return Laid(0.0 * inner.value, inner.axes)
+
+    def _variable(self, term: Term) -> Laid:
+        name, at = term.extra
+        if name in self.definitions:
+            whole = self._definition(name)
+        else:
+            tensor = self.inputs[name]
+            own = [p for p in at if isinstance(p, Index)]
+            if len(own) == len(set(own)) == _long(tensor.shape):
+                kept = tuple(n for n in tensor.shape if n != 1)
+                flat = tensor if tensor.shape == kept else reshape(tensor, kept)
+                return Laid(flat, tuple(own))
+            return self._indexed(tensor, at, term.args)
+        own = [p for p in at if isinstance(p, Index)]
+        if len(own) == len(set(own)) == len(at):
+            return Laid(whole.value, tuple(own))
+        return self._indexed(whole.value, at, term.args)
+
+    def _definition(self, name: str) -> Laid:
+        """Compute what a name stands for; its axes are those of the definition, in order."""
+        if name not in self._named:
+            definition = self.definitions[name]
+            made = self._defined(definition)
+            value = aligned(made, definition.indices)
+            full = tuple(i.size for i in definition.indices)
+            if tuple(getattr(value, "shape", ())) != full:
+                value = broadcast_to(value, full)
+            self._named[name] = Laid(value, definition.indices)
+        return self._named[name]
+
+    def _defined(self, definition: Definition) -> Laid:
+        if definition.kind not in ("softmax", "sigmoid"):
+            return self.value(definition.term)
+        argument = self.value(definition.argument)
+        if definition.kind == "sigmoid":
+            return Laid(sigmoid(argument.value), argument.axes)
+        rows = next(b for b, e in definition.term.factors if e == -1).free
+        axes = [a for a, i in enumerate(argument.axes) if i not in rows]
+        along = axes[0] if len(axes) == 1 else tuple(axes)
+        return Laid(softmax(argument.value, axis=along), argument.axes)
+
+    def _indexed(self, tensor: Tensor, at: Sequence[Any], args: Sequence[Term]) -> Laid:
+        """Read a tensor at computed places."""
+        rest = iter(args)
+        places: list[Any] = [next(rest) if p == "term" else p for p in at]
+        laid = [self.value(p) if isinstance(p, Term) else Laid(p, ()) for p in places]
+        own = [(p,) if isinstance(p, Index) else x.axes for p, x in zip(places, laid, strict=True)]
+        axes = tuple(dict.fromkeys(i for group in own for i in group))
+        key: list[Any] = []
+        for place, value in zip(places, laid, strict=True):
+            if isinstance(place, Index):
+                line = [place.size if i == place else 1 for i in axes]
+                key.append(np.arange(place.size).reshape(line))
+            else:
+                key.append(aligned(value, axes) if isinstance(place, Term) else place)
+        return Laid(tensor[tuple(key)], axes)
+
+    def _delta(self, term: Term) -> Laid:
+        rest = iter(term.args)
+        sides = [next(rest) if p == "term" else p for p in term.extra]
+        here, there = sides
+        if isinstance(there, Term):
+            label = self.value(there)
+            if isinstance(here, Index):
+                return Laid(one_hot(label.value, here.size), (*label.axes, here))
+        if isinstance(here, Index) and isinstance(there, Index):
+            return Laid(leaf(np.eye(here.size)), (here, there))
+        values, axes = self._places(sides)
+        return Laid(astype(values[0] == values[1], np.float64), axes)
+
+    def _places(self, sides: Sequence[Any]) -> tuple[list[Any], Axes]:
+        laid = [
+            self.value(s) if isinstance(s, Term)
+            else Laid(leaf(np.arange(s.size)), (s,)) if isinstance(s, Index)
+            else Laid(s, ())
+            for s in sides
+        ]
+        axes = _common(laid)
+        return [aligned(x, axes) for x in laid], axes
+
+    # operations --------------------------------------------------------------------------------
+
+    def _add(self, term: Term) -> Laid:
+        items = sorted(term.items, key=lambda item: item[1] < 0)
+        scaled = [term.terms.mul(t.factors, abs(c)) for t, c in items]
+        values, axes = self.together(scaled)
+        total = values[0] if items[0][1] > 0 else -values[0]
+        for value, (_, c) in zip(values[1:], items[1:], strict=True):
+            total = total + value if c > 0 else total - value
+        return Laid(total, axes)
+
+    def _mul(self, term: Term) -> Laid:
+        """Multiply powers: what has few axes first, so that little is computed on many."""
+        if term.number is not None:
+            return Laid(_plain(term.number), ())
+        above, below = self._factors(term)
+        number = _plain(term.coefficient)
+        top = _product(sorted(above, key=_extent)) if above else None
+        bottom = _product(sorted(below, key=_extent)) if below else None
+        if top is None:
+            assert_bottom: Any = bottom
+            return Laid(number / assert_bottom.value, assert_bottom.axes)
+        scaled = top if number == 1 else _scaled(top, number)
+        if bottom is None:
+            return scaled
+        axes = _common([scaled, bottom])
+        return Laid(aligned(scaled, axes) / aligned(bottom, axes), axes)
+
+    def _factors(self, term: Term) -> tuple[list[Laid], list[Laid]]:
+        """Compute the factors above and below the line; exponentials become one."""
+        above: list[Laid] = []
+        below: list[Laid] = []
+        powers = [(b, e) for b, e in term.factors if b.op == "function" and b.extra == "exp"]
+        if powers:
+            exponent = self.value(term.terms.add((b.args[0], e) for b, e in powers))
+            above.append(Laid(exp(exponent.value), exponent.axes))
+        for base, exponent_ in term.factors:
+            if (base, exponent_) not in powers:
+                made = self.value(base)
+                side = above if exponent_ > 0 else below
+                side.append(Laid(_power(made.value, abs(exponent_)), made.axes))
+        return above, below
+
+    def _reduce(self, term: Term) -> Laid:
+        name, over = term.extra
+        pair = contracted(term) if name == "sum" else None
+        if pair is not None:
+            return self._matrix_product(over[0], *pair)
+        inner = self.value(term.args[0])
+        axis = tuple(inner.axes.index(i) for i in over)
+        kept = tuple(i for i in inner.axes if i not in over)
+        params = {**table[name].static, "axis": axis}
+        return Laid(bind(table[name], (inner.value,), params), kept)
+
+    def _matrix_product(self, k: Index, left: Term, right: Term) -> Laid:
+        a, b = self.value(left), self.value(right)
+        rows = tuple(i for i in a.axes if i != k)
+        columns = tuple(i for i in b.axes if i != k)
+        product = matmul(aligned(a, (*rows, k)), aligned(b, (k, *columns)))
+        return Laid(product, (*rows, *columns))
+
+    def _function(self, term: Term) -> Laid:
+        name = name_of(term)
+        special = self._logarithm(term) if name == "log" else None
+        if special is not None:
+            return special
+        values, axes = self.together(term.args)
+        params = dict(term.extra[1]) if isinstance(term.extra, tuple) else {}
+        return Laid(bind(table[name], tuple(values), {**table[name].static, **params}), axes)
+
+    def _logarithm(self, term: Term) -> Laid | None:
+        """Compute the logarithm of a sum of exponentials without overflow."""
+        inner = term.args[0]
+        if inner.op == "reduce" and inner.extra[0] == "sum":
+            body = inner.args[0]
+            if body.op == "function" and body.extra == "exp":
+                made = self.value(body.args[0])
+                axis = tuple(made.axes.index(i) for i in inner.extra[1])
+                kept = tuple(i for i in made.axes if i not in inner.extra[1])
+                return Laid(logsumexp(made.value, axis=axis), kept)
+        if inner.op == "add" and inner.args[0].number == 1 and inner.extra == (1, 1):
+            powers = inner.args[1].factors
+            if all(b.op == "function" and b.extra == "exp" for b, _ in powers):
+                made = self.value(term.terms.add((b.args[0], e) for b, e in powers))
+                return Laid(softplus(made.value), made.axes)
+        return None
+
+    def _call(self, term: Term) -> Laid:
+        what: Operation
+        what, at = term.extra
+        arrays = term.args[: len(term.args) - at.count("term")]
+        whole = iter([self._array(a) for a in arrays])
+        operands = tuple(next(whole) if o is None else o for o in what.operands)
+        made = bind(what.op, operands, dict(what.params))
+        own = [p for p in at if isinstance(p, Index)]
+        if len(own) == len(set(own)) == _long(made.shape):
+            kept = tuple(n for n in made.shape if n != 1)
+            return Laid(made if made.shape == kept else reshape(made, kept), tuple(own))
+        return self._indexed(made, at, term.args[len(arrays) :])
+
+    def _array(self, term: Term) -> Tensor:
+        """Compute a whole array from its elements."""
+        made = self.value(term.args[0])
+        axes = tuple(p for p in term.extra if isinstance(p, Index))
+        shape = tuple(p.size if isinstance(p, Index) else 1 for p in term.extra)
+        value = aligned(made, axes) if isinstance(made.value, Tensor) else leaf(np.array(made.value))
+        full = tuple(i.size for i in axes)
+        value = value if value.shape == full else broadcast_to(value, full)
+        return value if full == shape else reshape(value, shape)
+
+
+def _long(shape: Sequence[int]) -> int:
+    """Count the axes of more than one element."""
+    return len([n for n in shape if n != 1])
+
+
+def _extent(laid: Laid) -> int:
+    return len(laid.axes)
+
+
+def _common(laid: Sequence[Laid]) -> Axes:
+    """Return the axes of all values, in the order of the one that has most."""
+    longest = max(laid, key=_extent)
+    rest = dict.fromkeys(i for x in laid for i in x.axes if i not in longest.axes)
+    return (*rest, *longest.axes) if rest else longest.axes
+
+
+def aligned(laid: Laid, axes: Axes) -> Any:
+    """Return a value with its axes in this order, of length one where it lacks them, unless first.
+
+    Axes that are missing in front are left to broadcasting.
+    """
+    value, own = laid
+    if not isinstance(value, Tensor) or own == axes:
+        return value
+    order = [own.index(i) for i in axes if i in own]
+    if order != sorted(order):
+        value = permute_dims(value, tuple(order))
+    present = [i in own for i in axes]
+    first = present.index(True) if True in present else len(axes)
+    shape = tuple(i.size if i in own else 1 for i in axes[first:])
+    return value if value.shape == shape else reshape(value, shape)
+
+
+def _plain(number: Fraction) -> int | float:
+    """Return a number as Python has it: an int where it is one."""
+    return int(number) if number.denominator == 1 else float(number)
+
+
+def _power(value: Any, exponent: Fraction) -> Any:
+    if exponent == ONE:
+        return value
+    if not isinstance(value, Tensor):
+        return value ** _plain(exponent)
+    if exponent == 2:
+        return square(value)
+    if exponent == HALF:
+        return sqrt(value)
+    return value ** _plain(exponent)
+
+
+def _product(factors: Sequence[Laid]) -> Laid:
+    total = factors[0]
+    for factor in factors[1:]:
+        axes = _common([total, factor])
+        total = Laid(aligned(total, axes) * aligned(factor, axes), axes)
+    return total
+
+
+def _scaled(laid: Laid, number: float) -> Laid:
+    """Multiply by a number; by a fraction of one as a division."""
+    if number == -1:
+        return Laid(-laid.value, laid.axes)
+    return Laid(number * laid.value, laid.axes)
+
+
+
