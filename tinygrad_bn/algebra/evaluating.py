@@ -126,9 +126,7 @@ def _read(
     what, at = term.extra
     arrays = term.args[: len(term.args) - at.count("term")]
     if isinstance(what, Operation):
-        whole = [_array(a, made) for a in arrays]
-        given = iter(whole)
-        operands = [next(given) if o is None else o for o in what.operands]
+        operands = what.on([_array(a, made) for a in arrays], np.asarray)
         array = what.op.kernel(*operands, **dict(what.params))
     else:
         array = np.asarray(values[what])

@@ -65,7 +65,7 @@ class Lowering:
         if value.shape != shape:
             value = broadcast_to(value, tuple(i.size for i in axes))
             value = value if value.shape == shape else reshape(value, shape)
-        return value if value.dtype == dtype else astype(value, dtype)
+        return _cast(value, dtype)
 
     def value(self, term: Term) -> Laid:
         """Return a term's value; it is computed once."""
@@ -261,8 +261,7 @@ class Lowering:
         what: Operation
         what, at = term.extra
         arrays = term.args[: len(term.args) - at.count("term")]
-        whole = iter([self._array(a) for a in arrays])
-        operands = tuple(next(whole) if o is None else o for o in what.operands)
+        operands = what.on([self._array(a) for a in arrays], _cast)
         made = bind(what.op, operands, dict(what.params))
         own = [p for p in at if isinstance(p, Index)]
         if len(own) == len(set(own)) == _long(made.shape):
@@ -279,6 +278,11 @@ class Lowering:
         full = tuple(i.size for i in axes)
         value = value if value.shape == full else broadcast_to(value, full)
         return value if full == shape else reshape(value, shape)
+
+
+def _cast(value: Tensor, dtype: Any) -> Tensor:
+    """Return a value in the dtype that it had in the recorded graph."""
+    return value if value.dtype == dtype else astype(value, dtype)
 
 
 def _long(shape: Sequence[int]) -> int:

@@ -212,6 +212,8 @@ RULES: tuple[Rule, ...] = (
     real("real numbers are numbers", "isnan(a)", "False", *finite("a")),
     real("real numbers are above minus infinity", "equal(a, -inf)", "False", *finite("a")),
     real("false and", "bitwise_and(a, False)", "False"),
+    real("false or", "bitwise_or(False, a)", "a"),
+    real("or false", "bitwise_or(a, False)", "a"),
     real("true and", "bitwise_and(True, a)", "a"),
     real("and true", "bitwise_and(a, True)", "a"),
     real("and false", "bitwise_and(False, a)", "False"),
