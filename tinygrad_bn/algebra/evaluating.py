@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_bn.algebra.reading import Operation
-from tinygrad_bn.algebra.terms import Index, Term, walk
+from tinygrad_bn.algebra.terms import HALF, Index, Number, Term, walk
 from tinygrad_bn.graph.primitive import table
 
 Values: TypeAlias = Mapping[str, Any]
@@ -90,14 +89,14 @@ def _pointwise(
     return table[name].kernel(*given, **dict(params))
 
 
-def _float(value: Fraction) -> Any:
+def _float(value: Number) -> Any:
     return float(value)
 
 
-def _power(base: Any, exponent: Fraction) -> Any:
+def _power(base: Any, exponent: Number) -> Any:
     if exponent == 1:
         return base
-    if exponent == Fraction(1, 2):
+    if exponent == HALF:
         return np.sqrt(base)
     return np.power(np.asarray(base, float) if exponent < 0 else base, float(exponent))
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tinygrad_bn.algebra.patterns import places_of
 from tinygrad_bn.algebra.rewriting import Rewriter, Step
-from tinygrad_bn.algebra.terms import HALF, ONE, Index, Place, Term, cost, instance, natural, replace, walk
+from tinygrad_bn.algebra.terms import HALF, ONE, Index, Number, Place, Term, cost, instance, natural, replace, walk
 
 
 class Definition(NamedTuple):
@@ -124,7 +124,7 @@ def renamed(term: Term, names: dict[str, str]) -> Term:
 Swap = Callable[[Term], Term | None]
 
 
-def _exponentials(term: Term) -> list[tuple[Term, Fraction]] | None:
+def _exponentials(term: Term) -> list[tuple[Term, Number]] | None:
     """Return the powers of exponentials of which a term is the product, if it is one."""
     factors = list(term.factors)
     plain = term.coefficient == 1 and factors and all(_is_exp(b) for b, _ in factors)
@@ -135,7 +135,7 @@ def _is_exp(term: Term) -> bool:
     return term.op == "function" and term.extra == "exp"
 
 
-def _exponent(factors: Sequence[tuple[Term, Fraction]]) -> Term:
+def _exponent(factors: Sequence[tuple[Term, Number]]) -> Term:
     """Return the sum in the exponent of a product of exponentials."""
     return factors[0][0].terms.add((b.args[0], e) for b, e in factors)
 
@@ -207,7 +207,7 @@ def _solve_sigmoid(definition: Definition) -> Swap:
                 if part is whole:
                     return (one - s) ** -1
                 rest = term.terms.move(others, at)
-                solved: Term = (s / (one - s) / rest) ** (1 / power)
+                solved: Term = (s / (one - s) / rest) ** (1 / Fraction(power))
                 return solved
         return None
 
@@ -301,7 +301,7 @@ def repeated(naming: Naming, root: Term) -> Iterator[list[Definition]]:
             uses[part] = uses.get(part, 0) + 1
     for term, count in uses.items():
         known = term.op == "function" and isinstance(term.extra, str) and term.extra in LETTERS
-        if count > 1 and (known or cost(term) > LONG) and term.op in ("function", "add", "mul"):
+        if count > 1 and not _is_exp(term) and (known or cost(term) > LONG) and term.op in ("function", "add", "mul"):
             wish = LETTERS.get(term.extra, "u") if known else "u"
             yield [naming.define(wish, "part", term, term)]
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_bn.algebra.terms import HALF, ONE, Index, Place, Term, Terms
+from tinygrad_bn.algebra.terms import HALF, ONE, Index, Number, Place, Term, Terms
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.tensor import Tensor
@@ -116,7 +115,7 @@ class Reading:
         """Return a Python scalar as a term."""
         if isinstance(value, bool) or value is None or not _finite(value):
             return self.terms.literal(value)
-        return self.terms.number(value)
+        return self.terms.number(value.item() if isinstance(value, np.generic) else value)
 
     def _leaf(self, tensor: Tensor, places: Places) -> Reader:
         """Return an element of an input, or of a constant: a number where all are one number."""
@@ -219,7 +218,7 @@ def _elementwise(reading: Reading, node: Tensor, places: Places) -> Reader:
     return reading.terms.make("function", tuple(args), (name, params) if params else name)
 
 
-def _power(x: Term, exponent: Fraction) -> Term:
+def _power(x: Term, exponent: Number) -> Term:
     return x**exponent
 
 
