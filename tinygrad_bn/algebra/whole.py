@@ -71,13 +71,14 @@ class Term:
     ``op``: None for what no operation made. ``value``: the array at the recorded operands.
     ``frozen``: recorded where no gradient may pass although one could; ``flows``: whether one
     passes. ``node``: the recorded operation that this is; ``like``: the one in place of which it
-    is. ``even``: whether all elements are one number, whatever the inputs are. ``uses``: by how
-    many operations and results. ``name``: what the user calls it.
+    is. ``even``: whether all elements are one number, whatever the inputs are; ``real``: whether
+    it and its operands are real numbers or truth values. ``uses``: by how many operations and
+    results. ``name``: what the user calls it.
     """
 
     __slots__ = (
         *("args", "even", "flows", "frozen", "id", "like"),
-        *("name", "node", "op", "params", "uses", "value"),
+        *("name", "node", "op", "params", "real", "uses", "value"),
     )
 
     def __init__(
@@ -88,7 +89,7 @@ class Term:
         self.node: Tensor | None = None
         self.like: Tensor | None = None
         self.name: str | None = None
-        self.frozen = self.flows = self.even = False
+        self.frozen = self.flows = self.even = self.real = False
         self.uses = 0
 
     @property
@@ -115,12 +116,6 @@ class Term:
     def is_number(self) -> bool:
         """Whether it is a Python number."""
         return not isinstance(self.value, np.ndarray)
-
-    @property
-    def real(self) -> bool:
-        """Whether it and its operands are arrays of real numbers or truth values."""
-        arrays = [t for t in (self, *self.args) if not t.is_number]
-        return all(t.value.dtype.kind in "fiub" for t in arrays)
 
     def __repr__(self) -> str:
         if self.op is None:
@@ -179,6 +174,7 @@ class Terms:
         term.value, term.node, term.frozen = value, node, frozen
         passing = natural(term.op, term.args, value)
         term.flows = not frozen and bool(passing)
+        term.real = all(_is_real(t) for t in (term, *term.args))
         name = term.op.name if term.op is not None else ""
         term.even = name in EVEN and all(a.even for a in term.args) and not term.flows
         return term
@@ -189,6 +185,10 @@ class Terms:
         if key not in self.made:
             self.made[key] = Term(len(self.made), op, args, params)
         return self.made[key]
+
+
+def _is_real(term: Term) -> bool:
+    return term.is_number or term.value.dtype.kind in "fiub"
 
 
 def _key(value: Any) -> Any:
@@ -241,6 +241,10 @@ def matches(
         yield known
 
 
+def _word(name: ast.expr) -> str:
+    return name.id if isinstance(name, ast.Name) else ast.unparse(name)
+
+
 def _plain(term: Term) -> bool:
     """Whether a term is a written number."""
     return term.op is None and type(term.value) in (int, float)
@@ -256,7 +260,7 @@ def _same(wanted: Any, value: Any) -> bool:
 def _call(
     pattern: ast.Call, term: Term, known: Binding, commutes: frozenset[str]
 ) -> Iterator[Binding]:
-    name = ast.unparse(pattern.func)
+    name = _word(pattern.func)
     count = len(pattern.args)
     if term.op is not table[name] or term.frozen or len(term.args) != count or not term.real:
         return
@@ -276,7 +280,7 @@ def _parameters(pattern: ast.Call, term: Term, known: Binding) -> Binding | None
     for keyword in pattern.keywords:
         rest = {k: v for k, v in term.params.items() if k not in named}
         value = rest if keyword.arg is None else term.params[keyword.arg]
-        letter = ast.unparse(keyword.value)
+        letter = _word(keyword.value)
         if letter in found and _key(found[letter]) != _key(value):
             return None
         found[letter] = value
@@ -298,9 +302,9 @@ class Rewriter:
 
     def __init__(self, rules: Sequence[Rule], commutes: Iterable[str], *, layout: bool) -> None:
         self.terms = Terms(commutes, by_layout=layout)
-        self.by_head: dict[str, list[Rule]] = defaultdict(list)
+        self.by_head: dict[str, list[tuple[set[str], Rule]]] = defaultdict(list)
         for rule in rules:
-            self.by_head[rule.head].append(rule)
+            self.by_head[rule.head].append((_needs(rule.pattern), rule))
         self._normal: dict[tuple[Term, bool], Term] = {}
         self.here: Tensor | None = None
 
@@ -319,11 +323,13 @@ class Rewriter:
     def _rewritten(self, term: Term, *, exposed: bool) -> Term:
         if term.op is None or term.frozen or not term.op.origin.startswith(OWN):
             return term
-        for rule in self.by_head.get(term.op.name, ()):
-            for found in matches(rule.pattern, term, {}, self.terms.commutes):
-                made = self._replaced(rule, term, found, exposed=exposed)
-                if made is not None:
-                    return made
+        there = {a.op.name if a.op is not None else NUMBER for a in term.args}
+        for needs, rule in self.by_head.get(term.op.name, ()):
+            if needs <= there:
+                for found in matches(rule.pattern, term, {}, self.terms.commutes):
+                    made = self._replaced(rule, term, found, exposed=exposed)
+                    if made is not None:
+                        return made
         return self._with_numbers(term, exposed=exposed)
 
     def _replaced(self, rule: Rule, term: Term, found: Binding, *, exposed: bool) -> Term | None:
@@ -348,7 +354,7 @@ class Rewriter:
             return term
         if not isinstance(pattern, ast.Call):
             return self.terms.number(ast.literal_eval(pattern))
-        name = ast.unparse(pattern.func)
+        name = _word(pattern.func)
         if name in HELPERS:
             return self.terms.number(_value(pattern, found))
         args = tuple(self._built(a, found, exposed=exposed) for a in pattern.args)
@@ -374,6 +380,17 @@ class Rewriter:
         return term
 
 
+NUMBER = "number"
+
+
+def _needs(pattern: ast.expr) -> set[str]:
+    """Return what has to be among the operands of a term for a pattern to match: most miss it."""
+    operands = pattern.args if isinstance(pattern, ast.Call) else []
+    calls = {_word(a.func) for a in operands if isinstance(a, ast.Call)}
+    numbers = [a for a in operands if not isinstance(a, ast.Call | ast.Name)]
+    return calls | {NUMBER for a in operands if a in numbers or _word(a) in ("n", "m")}
+
+
 TAKES_NUMBERS = {"add", "subtract", "multiply", "divide", "where"}
 """Operations in which a number may stand for an array of equal elements."""
 
@@ -390,7 +407,7 @@ def _value(pattern: ast.expr, found: Binding) -> Any:
         return found[pattern.id]
     if isinstance(pattern, ast.Call):
         arguments = [_value(a, found) for a in pattern.args]
-        return HELPERS[ast.unparse(pattern.func)](*arguments)
+        return HELPERS[_word(pattern.func)](*arguments)
     return ast.literal_eval(pattern)
 
 
@@ -442,7 +459,7 @@ def simplified(trace: Trace, level: str = "exact", rules: Sequence[Rule] | None 
 def _is_single(rule: Rule) -> bool:
     """Whether a rule makes one operation at most, so that no sharing can make it dear."""
     calls = [n for n in ast.walk(rule.replacement) if isinstance(n, ast.Call)]
-    return sum(ast.unparse(c.func) not in HELPERS for c in calls) <= 1
+    return sum(_word(c.func) not in HELPERS for c in calls) <= 1
 
 
 def one_pass(trace: Trace, rules: Sequence[Rule], level: str) -> Trace:

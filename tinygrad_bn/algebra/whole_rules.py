@@ -52,9 +52,10 @@ def _used_once(whole: Any, found: Binding) -> bool:
     return all(part.uses <= 1 for part in found["parts"] if part is not whole)
 
 
-def _least(*terms: Any) -> int:
-    """Count the elements of what operands broadcast to."""
-    return math.prod(np.broadcast_shapes(*(t.shape for t in terms)))
+def _is_larger(one: Any, *others: Any) -> bool:
+    """Whether an operand has more elements than what others, not all numbers, broadcast to."""
+    together = math.prod(np.broadcast_shapes(*(t.shape for t in others)))
+    return one.size > together and not all(t.is_number for t in others)
 
 
 FLOATS = _whole(
@@ -63,7 +64,16 @@ FLOATS = _whole(
 ONE_DTYPE = _whole("is of one dtype", _of_one_dtype)
 INTEGERS = _whole("is of integers", lambda w, b: w.dtype.kind in "iu")
 ONCE = _whole("uses what it goes into once", _used_once)
-FEWER = Condition("y", "makes the larger array", lambda y, b: y.size > _least(b["p"], b["q"]))
+FEWER = Condition("y", "makes the larger array", lambda y, b: _is_larger(y, b["p"], b["q"]))
+
+
+FLOATS = _whole(
+    "is of one floating-point dtype", lambda w, b: w.dtype.kind == "f" and _of_one_dtype(w, b)
+)
+ONE_DTYPE = _whole("is of one dtype", _of_one_dtype)
+INTEGERS = _whole("is of integers", lambda w, b: w.dtype.kind in "iu")
+ONCE = _whole("uses what it goes into once", _used_once)
+FEWER = Condition("y", "makes the larger array", lambda y, b: _is_larger(y, b["p"], b["q"]))
 
 
 def truth(letter: str) -> Condition:
