@@ -415,7 +415,10 @@ def _value(pattern: ast.expr, found: Binding) -> Any:
 
 
 class Cost(NamedTuple):
-    """What a graph costs: operations, elements computed, operands (a number counts half)."""
+    """What a graph costs: operations, elements computed, operands (a number counts half).
+
+    Of a reduction or a product of matrices the elements that are added count, too.
+    """
 
     operations: int
     elements: int
@@ -426,7 +429,12 @@ def cost(trace: Trace) -> Cost:
     """Return what a graph costs."""
     nodes = trace.nodes
     operands = [1 + isinstance(x, Tensor) for n in nodes for x in n.inputs]
-    return Cost(len(nodes), sum(n.size for n in nodes), sum(operands))
+    return Cost(len(nodes), sum(map(_elements, nodes)), sum(operands))
+
+
+def _elements(node: Tensor) -> int:
+    added = node.values if node.op.family in ("reduction", "contraction") else ()
+    return node.size + sum(int(np.size(x)) for x in added)
 
 
 def simplified(trace: Trace, level: str = "exact", rules: Sequence[Rule] | None = None) -> Trace:

@@ -67,20 +67,6 @@ ONCE = _whole("uses what it goes into once", _used_once)
 FEWER = Condition("y", "makes the larger array", lambda y, b: _is_larger(y, b["p"], b["q"]))
 
 
-FLOATS = _whole(
-    "is of one floating-point dtype", lambda w, b: w.dtype.kind == "f" and _of_one_dtype(w, b)
-)
-ONE_DTYPE = _whole("is of one dtype", _of_one_dtype)
-INTEGERS = _whole("is of integers", lambda w, b: w.dtype.kind in "iu")
-ONCE = _whole("uses what it goes into once", _used_once)
-FEWER = Condition("y", "makes the larger array", lambda y, b: _is_larger(y, b["p"], b["q"]))
-
-
-def truth(letter: str) -> Condition:
-    """Require truth values."""
-    return Condition(letter, "is of truth values", lambda x, b: x.dtype == np.bool_)
-
-
 def ungraded(letter: str) -> Condition:
     """Require a term to which no gradient passes."""
     return Condition(letter, "gets no gradient", lambda x, b: not x.flows)
