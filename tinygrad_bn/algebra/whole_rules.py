@@ -62,6 +62,7 @@ FLOATS = _whole(
     "is of one floating-point dtype", lambda w, b: w.dtype.kind == "f" and _of_one_dtype(w, b)
 )
 ONE_DTYPE = _whole("is of one dtype", _of_one_dtype)
+SIGNED = _whole("is of signed numbers", lambda w, b: w.dtype.kind in "fi")
 INTEGERS = _whole("is of integers", lambda w, b: w.dtype.kind in "iu")
 ONCE = _whole("uses what it goes into once", _used_once)
 FEWER = Condition("y", "makes the larger array", lambda y, b: _is_larger(y, b["p"], b["q"]))
@@ -131,14 +132,12 @@ def _widens(whole: Any, found: Binding) -> bool:
 WIDENS = _whole("goes through a wider dtype of the same kind", _widens)
 
 
-def moderate(*letters: str) -> tuple[Condition, ...]:
-    """Require numbers whose products and quotients stay far from the ends of the range."""
-    return tuple(Condition(x, "is moderate", _is_moderate) for x in letters)
+def _are_moderate(whole: Any, found: Binding) -> bool:
+    limit = float(np.finfo(whole.dtype).max) ** 0.25
+    return all(1 / limit <= abs(found[x].value) <= limit for x in "nm")
 
 
-def _is_moderate(number: Any, found: Binding) -> bool:
-    limit = float(np.finfo(found["whole"].dtype).max) ** 0.25
-    return 1 / limit <= abs(number.value) <= limit
+MODERATE = _whole("has numbers far from the ends of the range", _are_moderate)
 
 
 # helpers of replacements -------------------------------------------------------------------------
@@ -223,6 +222,8 @@ def count(whole: Any) -> float:
     return float(whole.args[0].size // whole.size) if whole.size else 0.0
 
 
+IN_ORDER = _whole("is in the first order", lambda w, b: in_order(composed(w)))
+
 HELPERS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (minus, times, over, total, difference, shape_of, composed, both_axes, count)
@@ -305,7 +306,7 @@ RULES: tuple[Rule, ...] = (
             ONE_DTYPE),
     bitwise("quotient of negatives", "divide(negative(a), negative(b))", "divide(a, b)", FLOATS),
     bitwise("times minus one", "multiply(x, -1)", "negative(x)"),
-    bitwise("over minus one", "divide(x, -1)", "negative(x)", FLOATS),
+    bitwise("over minus one", "divide(x, -1)", "negative(x)"),
     bitwise("negative times a number", "multiply(negative(x), n)", "multiply(x, minus(n))", FLOATS),
     bitwise("negative over a number", "divide(negative(x), n)", "divide(x, minus(n))", FLOATS),
     bitwise("number over a negative", "divide(n, negative(x))", "divide(minus(n), x)", FLOATS),
@@ -334,15 +335,15 @@ RULES: tuple[Rule, ...] = (
             "divide(multiply(x, y), minus(n))", FLOATS, ONCE),
     bitwise("negative product times a number", "multiply(multiply(negative(x), y), n)",
             "multiply(multiply(x, y), minus(n))", FLOATS, ONCE),
-    bitwise("magnitude of a negative", "abs(negative(x))", "abs(x)"),
+    bitwise("magnitude of a negative", "abs(negative(x))", "abs(x)", SIGNED),
     bitwise("magnitude of a magnitude", "abs(abs(x))", "abs(x)"),
     bitwise("magnitude of a square", "abs(square(x))", "square(x)", FLOATS),
     bitwise("magnitude of an exponential", "abs(exp(x))", "exp(x)"),
     bitwise("square of a negative", "square(negative(x))", "square(x)"),
     bitwise("square of a magnitude", "square(abs(x))", "square(x)"),
-    bitwise("square", "multiply(x, x)", "square(x)", ONE_DTYPE),
+    bitwise("square", "multiply(x, x)", "square(x)"),
     bitwise("twice", "add(x, x)", "multiply(x, 2)"),
-    bitwise("one over", "divide(1, x)", "reciprocal(x)", FLOATS),
+    bitwise("one over", "divide(1, x)", "reciprocal(x)"),
     bitwise("sign of a sign", "sign(sign(x))", "sign(x)"),
     # choices
     bitwise("equal cases", "where(c, x, x)", "x"),
@@ -375,9 +376,10 @@ RULES: tuple[Rule, ...] = (
       for s, t in itertools.product(SHAPERS, SHAPERS)),
     *(bitwise(f"{s} of {t}", f"{s}({t}(x))", "reshape(x, shape=shape_of(whole))")
       for s, t in itertools.product(SHAPERS, SHAPERS)),
-    *(bitwise(f"{s} back from {t}", f"{s}({t}(x))", "x",
-              _whole("is in the first order", lambda w, b: in_order(composed(w))))
-      for s, t in itertools.product(PERMUTERS, PERMUTERS)),
+    bitwise("transposed twice", "matrix_transpose(matrix_transpose(x))", "x"),
+    *(bitwise(f"{s} back from {t}", f"{s}({t}(x))", "x", IN_ORDER)
+      for s, t in itertools.product(PERMUTERS, PERMUTERS)
+      if {s, t} != {"matrix_transpose"}),
     *(bitwise(f"{s} of {t}", f"{s}({t}(x))", "permute_dims(x, axes=composed(whole))")
       for s, t in itertools.product(PERMUTERS, PERMUTERS)),
     bitwise("reversed twice", "flip(flip(x, **k), **k)", "x"),
@@ -390,17 +392,17 @@ RULES: tuple[Rule, ...] = (
     rounding("negative difference", "negative(subtract(a, b))", "subtract(b, a)"),
     rounding("sum of negatives", "add(negative(a), negative(b))", "negative(add(a, b))", ONCE),
     rounding("number times a number", "multiply(multiply(x, n), m)", "multiply(x, times(n, m))",
-             *moderate("n", "m")),
+             MODERATE),
     rounding("number over a number", "divide(divide(x, n), m)", "divide(x, times(n, m))",
-             *moderate("n", "m")),
+             MODERATE),
     rounding("multiple of a fraction", "multiply(divide(x, n), m)", "multiply(x, over(m, n))",
-             *moderate("n", "m")),
+             MODERATE),
     rounding("fraction of a multiple", "divide(multiply(x, n), m)", "multiply(x, over(n, m))",
-             *moderate("n", "m")),
+             MODERATE),
     rounding("ratio to a multiple over a number", "divide(divide(x, multiply(y, n)), m)",
-             "divide(x, multiply(y, times(n, m)))", ONCE, *moderate("n", "m")),
+             "divide(x, multiply(y, times(n, m)))", ONCE, MODERATE),
     rounding("ratio to a multiple times a number", "multiply(divide(x, multiply(y, n)), m)",
-             "divide(x, multiply(y, over(n, m)))", ONCE, *moderate("n", "m")),
+             "divide(x, multiply(y, over(n, m)))", ONCE, MODERATE),
     rounding("number plus a number", "add(add(x, n), m)", "add(x, total(n, m))"),
     rounding("number minus a number", "subtract(add(x, n), m)", "add(x, difference(n, m))"),
     rounding("difference minus a number", "subtract(subtract(x, n), m)",
@@ -442,8 +444,7 @@ RULES: tuple[Rule, ...] = (
     rounding("sum of repeated", "sum(broadcast_to(x), **k)", "multiply(x, count(whole))", REPEATED),
     rounding("sum of a sum", "sum(sum(x, axis=a), axis=b, keepdims=k)",
              "sum(x, axis=both_axes(whole), keepdims=k)"),
-    rounding("sum of one", "sum(x, **k)", "reshape(x, shape=shape_of(whole))",
-             Condition("x", "is as large", lambda x, b: x.size == b["whole"].size > 0)),
+    rounding("sum of one", "sum(x, **k)", "reshape(x, shape=shape_of(whole))"),
     # matrices
     rounding("product of transposes",
              "matrix_transpose(matmul(matrix_transpose(a), matrix_transpose(b)))", "matmul(b, a)"),
