@@ -12,7 +12,7 @@ from test_footguns import restored
 import tinygrad_bn as tg
 from tinygrad_bn.algebra.patterns import parse
 from tinygrad_bn.algebra.rules import Exactness
-from tinygrad_bn.algebra.whole import INDIFFERENT, LEVELS, cost, one_pass, simplified
+from tinygrad_bn.algebra.whole import INDIFFERENT, LEVELS, Terms, cost, one_pass, simplified
 from tinygrad_bn.algebra.whole_rules import FLOATS, ONCE, ONE_DTYPE, RULES
 from tinygrad_bn.errors import ShapeError, TinygradError
 from tinygrad_bn.graph.namespaces import arrays as numpy_arrays
@@ -524,6 +524,15 @@ def test_where_a_sum_would_add_in_another_order_the_bits_stay():
 
     trace = traced(f, x)
     assert all_same_bits(trace, simplified(trace))
+
+
+def test_without_a_look_at_the_layout_bits_would_change(monkeypatch):
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((40, 300)), rng.standard_normal(100)
+    trace = traced(lambda x, y: negated_twice(x[:, ::3]) @ y, x, y)
+    assert all_same_bits(trace, simplified(trace))
+    monkeypatch.setattr(Terms, "alike", lambda self, one, other: True)
+    assert not all_same_bits(trace, simplified(trace))
 
 
 def test_a_layout_that_no_sum_sees_may_change():

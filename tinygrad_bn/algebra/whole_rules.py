@@ -126,7 +126,7 @@ REPEATED = Condition("x", "is repeated along what is summed", _repeated)
 def _widens(whole: Any, found: Binding) -> bool:
     """Whether the inner conversion loses nothing and goes to the same kind."""
     x, inner = found["x"].dtype, found["parts"][1].dtype
-    return x.kind == inner.kind and inner.itemsize >= x.itemsize
+    return bool(x.kind == inner.kind and inner.itemsize >= x.itemsize)
 
 
 WIDENS = _whole("goes through a wider dtype of the same kind", _widens)
