@@ -20,19 +20,19 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bn.algebra.patterns import Binding, Condition, parse
+from tinygrad_bn.algebra.patterns import Binding, Condition
 from tinygrad_bn.algebra.rules import Exactness, Rule
 
 
 def bitwise(name: str, left: str, right: str, *when: Condition) -> Rule:
     """Make a rule that keeps every bit."""
-    return Rule(name, left, right, when, Exactness.BITWISE, parse(left), parse(right))
+    return Rule(name, left, right, when, Exactness.BITWISE)
 
 
 def rounding(name: str, left: str, right: str, *when: Condition) -> Rule:
     """Make a rule of floating-point numbers of one dtype that rounds more, less or otherwise."""
     when = (FLOATS, *when)
-    return Rule(name, left, right, when, Exactness.ROUNDING, parse(left), parse(right))
+    return Rule(name, left, right, when, Exactness.ROUNDING)
 
 
 # conditions --------------------------------------------------------------------------------------
