@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_bn.algebra.reading import Operation
-from tinygrad_bn.algebra.terms import Index, Term, walk
+from tinygrad_bn.algebra.terms import HALF, Index, Number, Term, walk
 from tinygrad_bn.graph.primitive import table
 
 Values: TypeAlias = Mapping[str, Any]
@@ -90,14 +89,14 @@ def _pointwise(
     return table[name].kernel(*given, **dict(params))
 
 
-def _float(value: Fraction) -> Any:
+def _float(value: Number) -> Any:
     return float(value)
 
 
-def _power(base: Any, exponent: Fraction) -> Any:
+def _power(base: Any, exponent: Number) -> Any:
     if exponent == 1:
         return base
-    if exponent == Fraction(1, 2):
+    if exponent == HALF:
         return np.sqrt(base)
     return np.power(np.asarray(base, float) if exponent < 0 else base, float(exponent))
 
@@ -126,9 +125,7 @@ def _read(
     what, at = term.extra
     arrays = term.args[: len(term.args) - at.count("term")]
     if isinstance(what, Operation):
-        whole = [_array(a, made) for a in arrays]
-        given = iter(whole)
-        operands = [next(given) if o is None else o for o in what.operands]
+        operands = what.on([_array(a, made) for a in arrays], np.asarray)
         array = what.op.kernel(*operands, **dict(what.params))
     else:
         array = np.asarray(values[what])

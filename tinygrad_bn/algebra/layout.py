@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from tinygrad_bn.algebra.patterns import name_of
-from tinygrad_bn.algebra.terms import HALF, ONE, Index, Term, natural, walk
+from tinygrad_bn.algebra.terms import ONE, Index, Number, Term, natural
 
 Order: TypeAlias = tuple[Index, ...]
 
@@ -98,7 +98,7 @@ class Layout:
     def shown(self, term: Term, order: Order) -> Shown:
         """Return a term as a formula of arrays whose axes are in this order."""
         if term.number is not None:
-            return Sign(term.number)
+            return Sign(Fraction(term.number))
         handler = getattr(self, f"_{term.op}")
         made: Shown = handler(term, order)
         return made
@@ -170,7 +170,7 @@ class Layout:
         items.sort(key=lambda item: (item[0], _weight(item[1])))
         return Sum(tuple(items))
 
-    def _item(self, term: Term, coefficient: Fraction, order: Order) -> tuple[bool, Shown]:
+    def _item(self, term: Term, coefficient: Number, order: Order) -> tuple[bool, Shown]:
         scaled = term.terms.mul(term.factors, abs(coefficient))
         return coefficient < 0, self.shown(scaled, order)
 
@@ -209,22 +209,22 @@ class Layout:
         return None
 
     def _fraction(
-        self, coefficient: Fraction, factors: Sequence[tuple[Term, Fraction]], order: Order
+        self, coefficient: Number, factors: Sequence[tuple[Term, Number]], order: Order
     ) -> Shown:
-        above: list[Shown] = _numbers(Fraction(coefficient.numerator))
-        below: list[Shown] = _numbers(Fraction(coefficient.denominator))
+        above: list[Shown] = _numbers(coefficient.numerator)
+        below: list[Shown] = _numbers(coefficient.denominator)
         if coefficient.denominator > 1000:
-            above, below = [Sign(coefficient)], []
+            above, below = [Sign(Fraction(coefficient))], []
         sizes = [b.extra for b, e in factors if b.op == "size" and e == -1]
         rest = [(b, e) for b, e in factors if b.op != "size" or e != -1]
         for base, exponent in rest:
             if exponent > 0:
                 shown, sizes = self._averaged(base, sizes, order) if exponent == 1 else (None, sizes)
                 shown = shown or self.shown(base, order)
-                above.append(shown if exponent == 1 else Power(shown, exponent))
+                above.append(shown if exponent == 1 else Power(shown, Fraction(exponent)))
             else:
                 shown = self.shown(base, order)
-                below.append(shown if exponent == -1 else Power(shown, -exponent))
+                below.append(shown if exponent == -1 else Power(shown, Fraction(-exponent)))
         if sizes:
             below.insert(0, Sign(self.size_name(tuple(sorted(sizes)))))
         return _product(above, below)
@@ -255,7 +255,7 @@ class Layout:
                 return Sum(tuple(sorted(items, key=lambda item: item[0])))
         return None
 
-    def _outer(self, factors: Sequence[tuple[Term, Fraction]], order: Order) -> Shown | None:
+    def _outer(self, factors: Sequence[tuple[Term, Number]], order: Order) -> Shown | None:
         """Show a diagonal matrix, or the product of a column and a row."""
         if len(order) != 2:
             return None
@@ -361,7 +361,7 @@ def contracted(term: Term) -> tuple[Term, Term] | None:
     if name != "sum" or len(over) != 1 or body.op != "mul":
         return None
     (k,) = over
-    groups: list[tuple[frozenset[Index], list[tuple[Term, Fraction]]]] = []
+    groups: list[tuple[frozenset[Index], list[tuple[Term, Number]]]] = []
     for base, exponent in body.factors:
         own = base.free - {k}
         joined = [(base, exponent)]
@@ -394,8 +394,8 @@ def _centred_square(body: Term, over: Sequence[Index]) -> Term | None:
     return None
 
 
-def _numbers(value: Fraction) -> list[Shown]:
-    return [] if value == 1 else [Sign(value)]
+def _numbers(value: Number) -> list[Shown]:
+    return [] if value == 1 else [Sign(Fraction(value))]
 
 
 def _product(above: list[Shown], below: list[Shown]) -> Shown:
@@ -415,7 +415,7 @@ def _product(above: list[Shown], below: list[Shown]) -> Shown:
         first = [p for p in first if p not in matrices]
         sums = [*matrices, *sums]
     if not first and not sums:
-        return Product((Sign(ONE),), tuple(below))
+        return Product((Sign(Fraction(1)),), tuple(below))
     return Product(tuple(first), tuple(sorted(below, key=_weight)), tuple(sums))
 
 
@@ -454,12 +454,3 @@ def _axes(order: Order, over: Sequence[Index]) -> str:
 
 def _inline(shown: Shown) -> str:
     return shown.value if isinstance(shown, Sign) else "…"
-
-
-def sizes_in(term: Term) -> set[int]:
-    """Return the sizes that a term counts."""
-    return {t.extra for t in walk(term) if t.op == "size"}
-
-
-HALF_POWER = HALF
-Names: TypeAlias = Mapping[str, str]

@@ -7,7 +7,6 @@ nothing overflows. A sum of products over one index is a matrix product.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,7 +15,7 @@ from tinygrad_bn.algebra.layout import contracted
 from tinygrad_bn.algebra.naming import Definition
 from tinygrad_bn.algebra.patterns import name_of
 from tinygrad_bn.algebra.reading import Operation
-from tinygrad_bn.algebra.terms import HALF, ONE, Index, Place, Term, natural, walk
+from tinygrad_bn.algebra.terms import HALF, Index, Number, Place, Term, walk
 from tinygrad_bn.functions.activations import sigmoid, softplus
 from tinygrad_bn.functions.losses import one_hot
 from tinygrad_bn.functions.softmax import logsumexp, softmax
@@ -65,7 +64,7 @@ class Lowering:
         if value.shape != shape:
             value = broadcast_to(value, tuple(i.size for i in axes))
             value = value if value.shape == shape else reshape(value, shape)
-        return value if value.dtype == dtype else astype(value, dtype)
+        return _cast(value, dtype)
 
     def value(self, term: Term) -> Laid:
         """Return a term's value; it is computed once."""
@@ -261,8 +260,7 @@ class Lowering:
         what: Operation
         what, at = term.extra
         arrays = term.args[: len(term.args) - at.count("term")]
-        whole = iter([self._array(a) for a in arrays])
-        operands = tuple(next(whole) if o is None else o for o in what.operands)
+        operands = what.on([self._array(a) for a in arrays], _cast)
         made = bind(what.op, operands, dict(what.params))
         own = [p for p in at if isinstance(p, Index)]
         if len(own) == len(set(own)) == _long(made.shape):
@@ -279,6 +277,11 @@ class Lowering:
         full = tuple(i.size for i in axes)
         value = value if value.shape == full else broadcast_to(value, full)
         return value if full == shape else reshape(value, shape)
+
+
+def _cast(value: Tensor, dtype: Any) -> Tensor:
+    """Return a value in the dtype that it had in the recorded graph."""
+    return value if value.dtype == dtype else astype(value, dtype)
 
 
 def _long(shape: Sequence[int]) -> int:
@@ -314,13 +317,13 @@ def aligned(laid: Laid, axes: Axes) -> Any:
     return value if value.shape == shape else reshape(value, shape)
 
 
-def _plain(number: Fraction) -> int | float:
+def _plain(number: Number) -> int | float:
     """Return a number as Python has it: an int where it is one."""
     return int(number) if number.denominator == 1 else float(number)
 
 
-def _power(value: Any, exponent: Fraction) -> Any:
-    if exponent == ONE:
+def _power(value: Any, exponent: Number) -> Any:
+    if exponent == 1:
         return value
     if not isinstance(value, Tensor):
         return value ** _plain(exponent)

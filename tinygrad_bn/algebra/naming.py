@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
+from tinygrad_bn.algebra.patterns import places_of
 from tinygrad_bn.algebra.rewriting import Rewriter, Step
-from tinygrad_bn.algebra.terms import HALF, ONE, Index, Place, Term, cost, instance, natural, replace, walk
+from tinygrad_bn.algebra.terms import HALF, ONE, Index, Number, Place, Term, cost, instance, natural, replace, walk
 
 
 class Definition(NamedTuple):
@@ -35,6 +36,7 @@ class Naming:
     def __init__(self, rewriter: Rewriter, taken: set[str]) -> None:
         self.rewriter, self.taken = rewriter, set(taken)
         self.definitions: list[Definition] = []
+        self._tried = 0
         self.steps: list[Step] = []
 
     def named(self, root: Term) -> Term:
@@ -44,11 +46,26 @@ class Naming:
             found = next(self._shorter(root), None)
             if found is None:
                 return root
-            definitions, after = found
+            definitions, after = self._settled(*found)
             self.definitions += definitions
             label = " and ".join(d.symbol for d in definitions)
             self.steps.append(Step(f"definition of {label}", root, after))
             root = after
+
+    def _settled(
+        self, definitions: Sequence[Definition], after: Term
+    ) -> tuple[list[Definition], Term]:
+        """Give definitions that are kept their final names."""
+        final: dict[str, str] = {}
+        for definition in definitions:
+            wish = definition.symbol.partition("?")[0]
+            final[definition.symbol] = self._free(wish)
+            if definition.symbol in after.terms.above_zero:
+                after.terms.above_zero.add(final[definition.symbol])
+        kept = [
+            d._replace(symbol=final[d.symbol], term=renamed(d.term, final)) for d in definitions
+        ]
+        return kept, self.rewriter.normal(renamed(after, final))
 
     def _known(self, root: Term) -> Term:
         """Use the names that another result has already."""
@@ -73,25 +90,41 @@ class Naming:
             after = self.rewriter.normal(replace(after, SOLVED[definition.kind](definition)))
         return None if after is root else after
 
-    def fresh(self, wish: str) -> str:
-        """Return a name that is not taken."""
+    def _free(self, wish: str) -> str:
+        """Take a name that is free."""
         name, count = wish, 2
         while name in self.taken:
             name, count = f"{wish}_{count}", count + 1
+        self.taken.add(name)
         return name
 
     def define(self, wish: str, kind: str, term: Term, argument: Term) -> Definition:
-        """Make a definition under a free name."""
-        symbol = self.fresh(wish)
+        """Make a definition; its name is settled when it is kept."""
+        self._tried += 1
+        symbol = f"{wish}?{self._tried}"
         if term.positive or kind == "root":
             term.terms.above_zero.add(symbol)
-        return Definition(symbol, kind, natural(argument if kind == "softmax" else term), term, argument)
+        indices = natural(argument if kind == "softmax" else term)
+        return Definition(symbol, kind, indices, term, argument)
+
+
+def renamed(term: Term, names: dict[str, str]) -> Term:
+    """Return a term with variables renamed."""
+
+    def swap(part: Term) -> Term | None:
+        """Put in the new name."""
+        if part.op != "variable" or part.extra[0] not in names:
+            return None
+        places = [renamed(p, names) if isinstance(p, Term) else p for p in places_of(part)]
+        return part.terms.variable(names[part.extra[0]], places)
+
+    return replace(term, swap)
 
 
 Swap = Callable[[Term], Term | None]
 
 
-def _exponentials(term: Term) -> list[tuple[Term, Fraction]] | None:
+def _exponentials(term: Term) -> list[tuple[Term, Number]] | None:
     """Return the powers of exponentials of which a term is the product, if it is one."""
     factors = list(term.factors)
     plain = term.coefficient == 1 and factors and all(_is_exp(b) for b, _ in factors)
@@ -102,7 +135,7 @@ def _is_exp(term: Term) -> bool:
     return term.op == "function" and term.extra == "exp"
 
 
-def _exponent(factors: Sequence[tuple[Term, Fraction]]) -> Term:
+def _exponent(factors: Sequence[tuple[Term, Number]]) -> Term:
     """Return the sum in the exponent of a product of exponentials."""
     return factors[0][0].terms.add((b.args[0], e) for b, e in factors)
 
@@ -174,7 +207,7 @@ def _solve_sigmoid(definition: Definition) -> Swap:
                 if part is whole:
                     return (one - s) ** -1
                 rest = term.terms.move(others, at)
-                solved: Term = (s / (one - s) / rest) ** (1 / power)
+                solved: Term = (s / (one - s) / rest) ** (1 / Fraction(power))
                 return solved
         return None
 
@@ -268,7 +301,7 @@ def repeated(naming: Naming, root: Term) -> Iterator[list[Definition]]:
             uses[part] = uses.get(part, 0) + 1
     for term, count in uses.items():
         known = term.op == "function" and isinstance(term.extra, str) and term.extra in LETTERS
-        if count > 1 and (known or cost(term) > LONG) and term.op in ("function", "add", "mul"):
+        if count > 1 and not _is_exp(term) and (known or cost(term) > LONG) and term.op in ("function", "add", "mul"):
             wish = LETTERS.get(term.extra, "u") if known else "u"
             yield [naming.define(wish, "part", term, term)]
 

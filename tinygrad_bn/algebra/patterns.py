@@ -106,7 +106,7 @@ def _match(pattern: Pattern, value: Any, known: Binding, when: Conditions) -> It
             if isinstance(wanted, bool) or math.isinf(wanted)
             else value.number == wanted
         )
-        if same or (isinstance(value, Fraction) and value == wanted):
+        if same or (is_number(value) and value == wanted):
             yield known
     elif isinstance(pattern, ast.Call):
         yield from _call(pattern, value, known, when)
@@ -136,12 +136,17 @@ def _name(name: str, value: Any, known: Binding, when: Conditions) -> Iterator[B
 def _fits(name: str, value: Any) -> bool:
     """Whether a letter may stand for this: ``n`` and ``m`` for numbers, ``j`` for an index."""
     if name in "nm":
-        return isinstance(value, Fraction)
+        return is_number(value)
     if name == "j":
         return isinstance(value, Index)
     if name == "i":
         return isinstance(value, tuple) and not isinstance(value, Index)
     return True
+
+
+def is_number(value: Any) -> bool:
+    """Whether something is a number, as exponents and coefficients are."""
+    return type(value) is int or isinstance(value, Fraction)
 
 
 def _call(pattern: ast.Call, term: Any, known: Binding, when: Conditions) -> Iterator[Binding]:
@@ -214,9 +219,11 @@ def _chain(pattern: Pattern, kind: str) -> list[Pattern]:
 def _operands(term: Term, kind: str) -> list[Term]:
     """List what a term adds or multiplies; the coefficient of a product is a factor of its own."""
     terms = term.terms
+    if kind == "add" and term.op != "add":
+        return [term]
     if kind == "add":
-        return [terms.mul(t.factors, c) for t, c in term.items] if term.op == "add" else [term]
-    factors = [terms.mul([pair]) for pair in term.factors]
+        return [t if c == 1 else terms.mul(t.factors, c) for t, c in term.items]
+    factors = [terms.power(b, e) for b, e in term.factors]
     number = term.coefficient
     return factors if number == 1 and factors else [terms.number(number), *factors]
 
@@ -293,7 +300,7 @@ def build(pattern: Pattern, binding: Binding, terms: Terms) -> Any:
         return terms.literal(value) if isinstance(value, bool) else terms.number(value)
     if isinstance(pattern, ast.Name):
         value = binding[pattern.id]
-        return terms.number(value) if isinstance(value, Fraction) else value
+        return terms.number(value) if is_number(value) else value
     if isinstance(pattern, ast.UnaryOp):
         return -build(pattern.operand, binding, terms)
     if isinstance(pattern, ast.BinOp):

@@ -10,12 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_bn.algebra.terms import HALF, ONE, Index, Place, Term, Terms
+from tinygrad_bn.algebra.terms import HALF, ONE, Index, Number, Place, Term, Terms
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.tensor import Tensor
@@ -27,7 +26,7 @@ Reader: TypeAlias = Generator[tuple[Any, Places], Term, Term]
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation on whole arrays: ``operands`` holds the fixed ones, None where an array goes."""
+    """An operation on whole arrays: ``operands`` holds the fixed ones, and dtypes for arrays."""
 
     op: Primitive = field(compare=False)
     name: str
@@ -38,6 +37,13 @@ class Operation:
     def label(self) -> str:
         """The name of the operation."""
         return self.name
+
+    def on(self, arrays: Sequence[Any], cast: Callable[[Any, Any], Any]) -> tuple[Any, ...]:
+        """Return all operands, arrays in their places and dtypes."""
+        rest = iter(arrays)
+        return tuple(
+            cast(next(rest), o) if isinstance(o, np.dtype) else o for o in self.operands
+        )
 
 
 class Reading:
@@ -109,7 +115,7 @@ class Reading:
         """Return a Python scalar as a term."""
         if isinstance(value, bool) or value is None or not _finite(value):
             return self.terms.literal(value)
-        return self.terms.number(value)
+        return self.terms.number(value.item() if isinstance(value, np.generic) else value)
 
     def _leaf(self, tensor: Tensor, places: Places) -> Reader:
         """Return an element of an input, or of a constant: a number where all are one number."""
@@ -212,7 +218,7 @@ def _elementwise(reading: Reading, node: Tensor, places: Places) -> Reader:
     return reading.terms.make("function", tuple(args), (name, params) if params else name)
 
 
-def _power(x: Term, exponent: Fraction) -> Term:
+def _power(x: Term, exponent: Number) -> Term:
     return x**exponent
 
 
@@ -403,12 +409,17 @@ def _layout(index: Sequence[Any], shape: Sequence[int], arrays: Sequence[Any]) -
             if length != 1 and (length != n or item[2] not in (None, 1)):
                 return None
     positions = [a for a, item in enumerate(items) if item == "array"]
-    if any(a.dtype.kind == "b" for a in arrays) or (arrays and None in items):
+    if any(_counts_back(a) for a in arrays) or (arrays and None in items):
         return None
     if arrays and any(isinstance(i, int) for i in items):
         return None
     side_by_side = positions == list(range(positions[0], positions[-1] + 1)) if positions else True
     return items if side_by_side else None
+
+
+def _counts_back(places: Any) -> bool:
+    """Whether an index array is a mask, or counts from the end: then it names no places."""
+    return places.dtype.kind == "b" or bool((places.data < 0).any())
 
 
 def _reach(
@@ -507,7 +518,7 @@ def _index_set(reading: Reading, node: Tensor, places: Places) -> Reader:
 def _take(reading: Reading, node: Tensor, places: Places) -> Reader:
     x, indices = node.inputs
     axis = node.params["axis"]
-    if axis is None and x.ndim != 1:
+    if (axis is None and x.ndim != 1) or _counts_back(indices):
         return (yield from _whole(reading, node, places))
     axis = 0 if axis is None else axis % x.ndim
     at = places[axis : axis + indices.ndim]
@@ -520,7 +531,7 @@ def _take(reading: Reading, node: Tensor, places: Places) -> Reader:
 def _take_along_axis(reading: Reading, node: Tensor, places: Places) -> Reader:
     x, indices = node.inputs
     axis = node.params["axis"]
-    if axis is None:
+    if axis is None or _counts_back(indices):
         return (yield from _whole(reading, node, places))
     at = aligned(places, indices.shape)
     known = reading.place(indices, at)
@@ -533,6 +544,8 @@ def _take_along_axis(reading: Reading, node: Tensor, places: Places) -> Reader:
 def _scatter_along_axis(reading: Reading, node: Tensor, places: Places) -> Reader:
     x, indices = node.inputs
     axis = node.params["axis"] % node.ndim
+    if _counts_back(indices):
+        return (yield from _whole(reading, node, places))
     (k,) = fresh([indices.shape[axis]], places)
     at = aligned((*places[:axis], k, *places[axis + 1 :]), indices.shape)
     known = reading.place(indices, at)
@@ -558,7 +571,7 @@ def _whole(reading: Reading, node: Tensor, places: Places) -> Reader:
             own = fresh(operand.shape, ())
             body = yield operand, own
             arrays.append(reading.terms.array(own, body))
-    fixed = tuple(None if isinstance(o, Tensor) else o for o in node.inputs)
+    fixed = tuple(o.dtype if isinstance(o, Tensor) else o for o in node.inputs)
     what = Operation(node.op, node.op.name, fixed, tuple(sorted(node.params.items())))
     return reading.terms.call(what, arrays, places)
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 from typing import NamedTuple
 
 from tinygrad_bn.algebra.patterns import build, head_of, matches, together
 from tinygrad_bn.algebra.rules import RULES, Rule
-from tinygrad_bn.algebra.terms import ONE, ZERO, Term, cost, replace
+from tinygrad_bn.algebra.terms import ONE, ZERO, Number, Term, cost, replace
 
 MOST_ITEMS = 64
 """Products are multiplied out only up to this many items."""
@@ -78,8 +77,11 @@ class Rewriter:
         return term
 
     def _candidates(self, term: Term) -> Iterator[tuple[str, Term]]:
+        near = _near(term)
         for kind in head_of(term):
             for rule in self._by_head.get(kind, ()):
+                if not rule.needs <= near:
+                    continue
                 for binding, left in matches(rule.pattern, term, rule.conditions):
                     made = build(rule.replacement, binding, term.terms)
                     yield rule.name, made if left is None else together([made, left], term.op)
@@ -107,6 +109,18 @@ class Rewriter:
                     found.append(Step(name, term, after))
                 stack.append((after, False))
         return found
+
+
+def _near(term: Term) -> set[str]:
+    """Return the kinds of terms near the top of a term that a rule may need."""
+    found = set()
+    below = [b for a in term.args for b in a.args]
+    for part in (term, *term.args, *below, *(c for b in below for c in b.args)):
+        if part.op == "delta":
+            found.add("delta")
+        elif part.op == "function" and part.extra == "where":
+            found.add("where")
+    return found
 
 
 # laws that choose -------------------------------------------------------------------------------
@@ -182,8 +196,8 @@ def assumed(term: Term, condition: Term, *, holds: bool) -> Term:
         """Choose the case."""
         if part.op == "function" and part.extra == "where" and part.args[0] is condition:
             return assumed(part.args[1 if holds else 2], condition, holds=holds)
-        bound = part.op == "reduce" and not condition.free.isdisjoint(part.extra[1])
-        return part if bound else None
+        own = part.extra[1] if part.op == "reduce" else part.extra if part.op == "array" else ()
+        return None if condition.free.isdisjoint(own) else part
 
     return replace(term, swap)
 
@@ -194,9 +208,9 @@ def common_factor(rewriter: Rewriter, term: Term) -> Term | None:
     return _divided(term, content) if content else None
 
 
-def _content(items: Sequence[dict[Term, Fraction]]) -> dict[Term, Fraction]:
+def _content(items: Sequence[dict[Term, Number]]) -> dict[Term, Number]:
     """Return the powers that all items have; of exponentials the lowest, absent ones count as 0."""
-    found: dict[Term, Fraction] = {}
+    found: dict[Term, Number] = {}
     for base in dict.fromkeys(b for item in items for b in item):
         powers = [item.get(base, ZERO) for item in items]
         if min(powers) > 0 or (base.op == "function" and base.extra == "exp" and min(powers) < 0):
@@ -206,7 +220,7 @@ def _content(items: Sequence[dict[Term, Fraction]]) -> dict[Term, Fraction]:
     return found
 
 
-def _divided(term: Term, content: dict[Term, Fraction]) -> Term:
+def _divided(term: Term, content: dict[Term, Number]) -> Term:
     terms = term.terms
     over = [(b, -e) for b, e in content.items()]
     rest = terms.add((terms.mul([*t.factors, *over]), c) for t, c in term.items)
@@ -225,7 +239,7 @@ def multiply_out(rewriter: Rewriter, term: Term) -> Term | None:
 
 def multiply_out_sums(rewriter: Rewriter, term: Term) -> Term | None:
     """sums of products are multiplied out and collected."""
-    items: list[tuple[Term, Fraction]] = []
+    items: list[tuple[Term, Number]] = []
     changed = False
     for item, coefficient in term.items:
         opened = term.terms.mul(
@@ -264,7 +278,7 @@ def distribute(rewriter: Rewriter, term: Term) -> Term | None:
 
 def common_denominator(rewriter: Rewriter, term: Term) -> Term | None:
     """brought to a common denominator."""
-    content: dict[Term, Fraction] = {}
+    content: dict[Term, Number] = {}
     for t, _ in term.items:
         for base, exponent in t.factors:
             if exponent < 0 and base.op == "add":
@@ -281,9 +295,9 @@ def common_denominator(rewriter: Rewriter, term: Term) -> Term | None:
     return best if cost(best) < cost(term) else None
 
 
-def expanded(rewriter: Rewriter, term: Term) -> list[tuple[Term, Fraction]] | None:
+def expanded(rewriter: Rewriter, term: Term) -> list[tuple[Term, Number]] | None:
     """Return the items of a sum with products of sums multiplied out; None if none is there."""
-    found: list[tuple[Term, Fraction]] = []
+    found: list[tuple[Term, Number]] = []
     changed = False
     for item, coefficient in term.items:
         parts = _products(item)
@@ -296,9 +310,9 @@ def expanded(rewriter: Rewriter, term: Term) -> list[tuple[Term, Fraction]] | No
     return [(rewriter.normal(t), c) for t, c in found]
 
 
-def _products(item: Term) -> list[tuple[Term, Fraction]]:
+def _products(item: Term) -> list[tuple[Term, Number]]:
     terms = item.terms
-    parts: list[tuple[list[tuple[Term, Fraction]], Fraction]] = [([], item.coefficient)]
+    parts: list[tuple[list[tuple[Term, Number]], Number]] = [([], item.coefficient)]
     for base, exponent in item.factors:
         if base.op == "add" and exponent in (1, 2):
             for _ in range(int(exponent)):

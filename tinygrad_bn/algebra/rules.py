@@ -6,13 +6,13 @@ are explained in ``patterns``. Sums and products are collected by the normal for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from tinygrad_bn.algebra.patterns import Binding, Condition, Pattern, head, parse
-from tinygrad_bn.algebra.terms import Index, Term, walk
+from tinygrad_bn.algebra.terms import Index, Term
 
 
 class Exactness(Enum):
@@ -32,18 +32,31 @@ class Rule:
     right: str
     when: tuple[Condition, ...]
     exactness: Exactness
-    pattern: Pattern
-    replacement: Pattern
 
-    @property
+    @functools.cached_property
+    def pattern(self) -> Pattern:
+        """The left side, read."""
+        return parse(self.left)
+
+    @functools.cached_property
+    def replacement(self) -> Pattern:
+        """The right side, read."""
+        return parse(self.right)
+
+    @functools.cached_property
     def conditions(self) -> dict[str, Condition]:
         """The side conditions by letter."""
         return {c.letter: c for c in self.when}
 
-    @property
+    @functools.cached_property
     def head(self) -> str:
         """The kind of term that it can match."""
         return head(self.pattern)
+
+    @functools.cached_property
+    def needs(self) -> frozenset[str]:
+        """What must occur near the top of a term, so that a match is worth trying."""
+        return frozenset(name for name in ("delta", "where") if f"{name}(" in self.left)
 
     def __str__(self) -> str:
         given = f"  where {' and '.join(map(str, self.when))}" if self.when else ""
@@ -52,7 +65,7 @@ class Rule:
 
 def real(name: str, left: str, right: str, *when: Condition) -> Rule:
     """Make a rule that holds for real numbers; rounding, overflow and NaN may differ."""
-    return Rule(name, left, right, when, Exactness.REAL, parse(left), parse(right))
+    return Rule(name, left, right, when, Exactness.REAL)
 
 
 # conditions --------------------------------------------------------------------------------------
@@ -212,6 +225,8 @@ RULES: tuple[Rule, ...] = (
     real("real numbers are numbers", "isnan(a)", "False", *finite("a")),
     real("real numbers are above minus infinity", "equal(a, -inf)", "False", *finite("a")),
     real("false and", "bitwise_and(a, False)", "False"),
+    real("false or", "bitwise_or(False, a)", "a"),
+    real("or false", "bitwise_or(a, False)", "a"),
     real("true and", "bitwise_and(True, a)", "a"),
     real("and true", "bitwise_and(a, True)", "a"),
     real("and false", "bitwise_and(False, a)", "False"),

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
 
-ZERO, ONE, HALF = Fraction(0), Fraction(1), Fraction(1, 2)
+ZERO, ONE, HALF = 0, 1, Fraction(1, 2)
 LONGEST = 10**6
 """Numerators and denominators beyond this are of floats: they are no common factor."""
 MOST_CHOICES = 500
@@ -33,6 +33,9 @@ class Index(NamedTuple):
     def __repr__(self) -> str:
         return f"{'ijklmn'[self.number % 6]}{self.size}"
 
+
+Number: TypeAlias = "int | Fraction"
+"""An exact number. Whole ones are ints where possible: most exponents are, and ints are fast."""
 
 Place: TypeAlias = "Index | int | Term"
 """Where an array is read along one axis: at an index, at a fixed place, at a computed one."""
@@ -70,34 +73,34 @@ class Term:
     def __truediv__(self, other: Term) -> Term:
         return self.terms.mul(((self, ONE), (other, -ONE)))
 
-    def __pow__(self, exponent: Fraction | int) -> Term:
-        return self.terms.mul(((self, Fraction(exponent)),))
+    def __pow__(self, exponent: Number | int) -> Term:
+        return self.terms.mul(((self, exponent),))
 
     def __neg__(self) -> Term:
         return self.terms.mul(((self, ONE),), -ONE)
 
     @property
-    def number(self) -> Fraction | None:
+    def number(self) -> Number | None:
         """The number that it is, if it is one."""
         return self.extra if self.op == "mul" and not self.args else None
 
     @property
-    def factors(self) -> tuple[tuple[Term, Fraction], ...]:
+    def factors(self) -> tuple[tuple[Term, Number], ...]:
         """What it is a product of, with exponents; the coefficient is left out."""
         if self.op != "mul":
             return ((self, ONE),)
         return tuple(zip(self.args, self.extra[1:], strict=True)) if self.args else ()
 
     @property
-    def coefficient(self) -> Fraction:
+    def coefficient(self) -> Number:
         """The number in front of a product."""
         if self.op != "mul":
             return ONE
-        found: Fraction = self.extra[0] if self.args else self.extra
+        found: Number = self.extra[0] if self.args else self.extra
         return found
 
     @property
-    def items(self) -> tuple[tuple[Term, Fraction], ...]:
+    def items(self) -> tuple[tuple[Term, Number], ...]:
         """What it is a sum of: terms without a coefficient, each with its coefficient."""
         if self.op == "add":
             return tuple(zip(self.args, self.extra, strict=True))
@@ -120,6 +123,7 @@ class Terms:
     def __init__(self) -> None:
         self.made: dict[Any, Term] = {}
         self.above_zero: set[str] = set()
+        self.costs: dict[Term, int] = {}
         self._moved: dict[Any, Term] = {}
         self.zero = self.number(0)
         self.one = self.number(1)
@@ -134,7 +138,8 @@ class Terms:
 
     def number(self, value: float | Fraction) -> Term:
         """Return a finite number: a float is the fraction that it is."""
-        return self.make("mul", (), Fraction(value))
+        exact = value if type(value) is int else Fraction(value)
+        return self.make("mul", (), exact.numerator if exact.denominator == 1 else exact)
 
     def literal(self, value: Any) -> Term:
         """Return what is no finite number: an infinity, NaN, a truth value."""
@@ -165,10 +170,10 @@ class Terms:
         return self.make("delta", terms, tuple("term" if p in terms else p for p in sides))
 
     def mul(
-        self, factors: Iterable[tuple[Term, Fraction]], coefficient: Fraction = ONE
+        self, factors: Iterable[tuple[Term, Number]], coefficient: Number = ONE
     ) -> Term:
         """Return a product of powers: flat, equal bases collected."""
-        powers: dict[Term, Fraction] = {}
+        powers: dict[Term, Number] = {}
         todo = list(factors)
         while todo:
             base, exponent = todo.pop()
@@ -188,9 +193,13 @@ class Terms:
             return live[0]
         return self.make("mul", tuple(live), (coefficient, *(powers[b] for b in live)))
 
-    def add(self, items: Iterable[tuple[Term, Fraction]]) -> Term:
+    def power(self, base: Term, exponent: Number) -> Term:
+        """Return a power that is in normal form already: a factor of a product."""
+        return base if exponent == 1 else self.make("mul", (base,), (1, exponent))
+
+    def add(self, items: Iterable[tuple[Term, Number]]) -> Term:
         """Return a linear combination: flat, like terms collected, in one order and sign."""
-        parts: dict[Term, Fraction] = {}
+        parts: dict[Term, Number] = {}
         todo = list(items)[::-1]
         while todo:
             term, coefficient = todo.pop()
@@ -209,10 +218,11 @@ class Terms:
         if len(live) == 1:
             return self.mul(live[0].factors, parts[live[0]])
         content = _content([parts[t] for t in live])
-        made = self.make("add", tuple(live), tuple(parts[t] / content for t in live))
+        scaled = [parts[t] if content == 1 else Fraction(parts[t]) / content for t in live]
+        made = self.make("add", tuple(live), tuple(scaled))
         return made if content == 1 else self.mul(((made, ONE),), content)
 
-    def _constant_times_sum(self, term: Term) -> tuple[tuple[Term, Fraction], ...] | None:
+    def _constant_times_sum(self, term: Term) -> tuple[tuple[Term, Number], ...] | None:
         """Multiply numbers and sizes into a sum that is an item of another."""
         if term.op != "mul":
             return None
@@ -385,7 +395,7 @@ def _positive(op: str, args: tuple[Term, ...], extra: Any) -> bool:
     return op == "reduce" and extra[0] in ("sum", "prod", "max", "min") and args[0].positive
 
 
-def _scaled(base: Term, exponent: Fraction) -> Fraction | None:
+def _scaled(base: Term, exponent: Number) -> Number | None:
     """The power of a product's coefficient, if the product may be raised factor by factor."""
     coefficient = base.coefficient
     if exponent.denominator != 1:
@@ -395,10 +405,10 @@ def _scaled(base: Term, exponent: Fraction) -> Fraction | None:
         return root
     if coefficient == 0 and exponent < 0:
         return None
-    return coefficient**exponent.numerator  # type: ignore[no-any-return]
+    return Fraction(coefficient) ** exponent.numerator if exponent != 1 else coefficient
 
 
-def _root(value: Fraction, exponent: Fraction) -> Fraction | None:
+def _root(value: Number, exponent: Number) -> Number | None:
     """A fractional power of a fraction, if it is a fraction."""
     parts = []
     for part in (value.numerator, value.denominator):
@@ -409,13 +419,13 @@ def _root(value: Fraction, exponent: Fraction) -> Fraction | None:
     return Fraction(parts[0], parts[1]) ** exponent.numerator  # type: ignore[no-any-return]
 
 
-def _content(coefficients: Sequence[Fraction]) -> Fraction:
+def _content(coefficients: Sequence[Number]) -> Number:
     """The number to take out of a sum: its common measure, and the sign of its first item."""
     sign = -1 if coefficients[0] < 0 else 1
     if all(abs(c) == abs(coefficients[0]) for c in coefficients):
         return coefficients[0]
     if any(c.denominator > LONGEST or abs(c.numerator) > LONGEST for c in coefficients):
-        return Fraction(sign)
+        return sign
     above = math.gcd(*(c.numerator for c in coefficients))
     return Fraction(sign * above, math.lcm(*(c.denominator for c in coefficients)))
 
@@ -444,16 +454,12 @@ def walk(root: Term) -> Iterator[Term]:
             stack += [(a, False) for a in reversed(term.args)]
 
 
-def cost(*roots: Term) -> int:
+def cost(root: Term) -> int:
     """Count the operations that a formula takes, shared parts once: what makes it short."""
-    seen: set[Term] = set()
-    total = 0
-    for root in roots:
-        for term in walk(root):
-            if term not in seen:
-                seen.add(term)
-                total += _operations(term)
-    return total
+    known = root.terms.costs
+    if root not in known:
+        known[root] = sum(map(_operations, walk(root)))
+    return known[root]
 
 
 def _operations(term: Term) -> int:
@@ -533,5 +539,5 @@ def plain(term: Term) -> str:
     return f"{term.extra}({', '.join(map(plain, term.args))})"
 
 
-def _decimal(value: Fraction) -> str:
+def _decimal(value: Number) -> str:
     return str(value) if value.denominator <= LONGEST else repr(float(value))
