@@ -16,6 +16,7 @@ from tinygrad_bn.algebra.layout import Layout
 from tinygrad_bn.algebra.lowering import Lowering
 from tinygrad_bn.algebra.naming import Definition, Naming
 from tinygrad_bn.algebra.notation import text
+from tinygrad_bn.algebra.proving import Proof, prove
 from tinygrad_bn.algebra.reading import Places, Reading, fresh
 from tinygrad_bn.algebra.rewriting import Rewriter, Step
 from tinygrad_bn.algebra.terms import Index, Term, natural, replace
@@ -47,7 +48,8 @@ class Derivation:
     ``function``: what was differentiated, ``recorded``: the trace of its gradient as autodiff
     recorded it, ``result``: a trace of the closed form (drawable, differentiable, runnable) with
     the same inputs, ``steps``: the laws that lead from one to the other. ``given``: what was
-    taken to hold because it holds of the example.
+    taken to hold because it holds of the example. ``called``: the function itself, ``shape``: that
+    of its result, ``targets``: which of the recorded inputs it was differentiated by.
     """
 
     function: str
@@ -60,8 +62,10 @@ class Derivation:
     _reading: Reading = field(repr=False)
     _laws: tuple[Step, ...] = field(repr=False)
     _example: tuple[Any, ...] = field(repr=False)
-    _called: Callable[..., Any] = field(repr=False)
-    _wrt: tuple[int, ...] = field(repr=False)
+    called: Callable[..., Any] = field(repr=False)
+    targets: tuple[int, ...] = field(repr=False)
+    shape: tuple[int, ...] = field(repr=False)
+    summing_to_one: dict[str, tuple[tuple[int, ...], ...]] = field(repr=False)
 
     # what it says ------------------------------------------------------------------------------
 
@@ -153,6 +157,34 @@ class Derivation:
     def shorter(self) -> bool:
         """Whether the closed form takes fewer operations than the graph that was recorded."""
         return len(self.result.nodes) < len(self.recorded.nodes)
+
+    # whether it is true ------------------------------------------------------------------------
+
+    def proof(self, examples: int = 20) -> Proof:
+        """Check every step on random inputs, and the result against finite differences.
+
+        ``examples``: how many inputs Hypothesis draws, of the shapes of the example. Raises
+        OptionalDependencyError without Hypothesis.
+
+        >>> import tinygrad_bn as tg
+        >>> print(tg.derive(tg.sigmoid, 0.5).proof(examples=5).verdict)
+        proved by rules
+        """
+        return prove(self, self._laws, examples)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values of inputs and closed-over tensors in the example, by name."""
+        return self._reading.values
+
+    def arguments(self, flat: Sequence[Any]) -> list[Any]:
+        """Put values of the recorded inputs into the arguments of the function."""
+        rest = iter(flat)
+        found = []
+        for value in self._example:
+            leaves, _, rebuild = flatten(value)
+            found.append(rebuild([next(rest) for _ in leaves]))
+        return found
 
     def _repr_latex_(self) -> str:
         return f"$${self.latex()}$$"
@@ -294,8 +326,15 @@ def _derive(
     return Derivation(
         title(function), recorded, tuple(results), tuple(start), tuple(naming.definitions),
         tuple(dict.fromkeys(assumed.facts)), upstream, reading, tuple(dict.fromkeys(laws)), example,
-        function, positions,
+        function, _targets(example, positions), outcome.shape, assumed.axes,
     )
+
+
+def _targets(example: Sequence[Any], positions: Sequence[int]) -> tuple[int, ...]:
+    """Return which of all the leaves of the arguments are differentiated by."""
+    counts = [len(flatten(value)[0]) for value in example]
+    starts = np.cumsum([0, *counts])
+    return tuple(int(starts[p]) + k for p in positions for k in range(counts[p]))
 
 
 def title(function: Callable[..., Any]) -> str:
@@ -385,6 +424,7 @@ class _Assumed:
     def __init__(self, reading: Reading, rewriter: Rewriter) -> None:
         self.reading, self.rewriter = reading, rewriter
         self.facts: list[str] = []
+        self.axes: dict[str, tuple[tuple[int, ...], ...]] = {}
         self.steps: list[Step] = []
 
     def __call__(self, term: Term) -> Term:
@@ -407,6 +447,7 @@ class _Assumed:
         axes = tuple(a for a, p in enumerate(at) if p in over)
         if value.dtype.kind != "f" or not is_distribution(value, axes):
             return None
+        self.axes[name] = tuple(dict.fromkeys((*self.axes.get(name, ()), axes)))
         self.facts.append(f"sum({name}) = 1 along axis {', '.join(map(str, axes))}, as in the example")
         return term.terms.one
 

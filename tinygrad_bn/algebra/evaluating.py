@@ -11,6 +11,8 @@ from tinygrad_bn.algebra.reading import Operation
 from tinygrad_bn.algebra.terms import HALF, Index, Number, Term, walk
 from tinygrad_bn.graph.primitive import table
 
+WIDE = np.longdouble
+
 Values: TypeAlias = Mapping[str, Any]
 """The arrays that the variables stand for."""
 
@@ -75,7 +77,7 @@ def _pointwise(
     if term.op == "null":
         return 0.0 * parts[0]
     if term.op == "size":
-        return float(term.extra)
+        return WIDE(term.extra)
     if term.op == "literal":
         return term.extra.value
     if term.op == "delta":
@@ -90,7 +92,8 @@ def _pointwise(
 
 
 def _float(value: Number) -> Any:
-    return float(value)
+    """Return a number at the precision of long double, so that it never limits that of values."""
+    return WIDE(value.numerator) / WIDE(value.denominator)
 
 
 def _power(base: Any, exponent: Number) -> Any:
@@ -98,7 +101,7 @@ def _power(base: Any, exponent: Number) -> Any:
         return base
     if exponent == HALF:
         return np.sqrt(base)
-    return np.power(np.asarray(base, float) if exponent < 0 else base, float(exponent))
+    return np.power(np.asarray(base, WIDE), _float(exponent))
 
 
 def _sides(

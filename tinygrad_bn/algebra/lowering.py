@@ -52,7 +52,7 @@ class Lowering:
     def result(self, term: Term, places: Sequence[Place], dtype: Any) -> Tensor:
         """Return a term as a tensor with an axis for each place, of one element where it is 0."""
         for part in walk(term):
-            if part.op == "add" or (part.op == "function" and part.extra != "exp"):
+            if part.op in ("add", "call") or (part.op == "function" and part.extra != "exp"):
                 self.value(part)
         axes = tuple(p for p in places if isinstance(p, Index))
         made = self.value(term)
