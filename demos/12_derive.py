@@ -4,10 +4,12 @@ Nobody wrote these formulas: y_hat - y of cross-entropy, the three terms of batc
 equations. Each is what the recorded gradient becomes when the named laws of arithmetic are applied
 to it until none makes it shorter. You will see
 
-- a line for each: operations before and after, how many laws were used, and the formula;
+- a line for each: operations before and after, how many laws were used, whether that proves it, and
+  the formula;
 - ``derivations.html``: a page with formulas, steps, graphs before and after, LaTeX and programs.
 
-The functions stand in ``closed_forms.py``. With ``--fast`` only a few graphs are drawn.
+The functions stand in ``closed_forms.py``. With ``--fast`` a few graphs are drawn, and derivations
+are checked on 3 random inputs, not on 20.
 
     python demos/12_derive.py [--fast] [--out DIR] [--seed N]
 """
@@ -22,6 +24,7 @@ from tqdm import tqdm
 import lecture
 from closed_forms import TARGETS, Target
 from tinygrad_bn import Derivation
+from tinygrad_bn.algebra.proving import Proof
 from tinygrad_bn.cli.derivations import Entry, page
 
 ABOUT = """\
@@ -30,7 +33,7 @@ arithmetic were applied to it until none made it shorter. g is what comes back f
 gradient of a loss L by the function's result."""
 
 
-def entry(target: Target, found: Derivation, *, fast: bool) -> Entry:
+def entry(target: Target, found: Derivation, proof: Proof, *, pictured: bool) -> Entry:
     """Write what the page tells of a target."""
     return Entry(
         title=target.title,
@@ -39,37 +42,51 @@ def entry(target: Target, found: Derivation, *, fast: bool) -> Entry:
         section=target.section,
         text=target.why,
         code=f"{target.source}\n\n{target.call}",
-        pictured=target.pictured or not fast,
+        note=noted(proof),
+        pictured=pictured,
     )
 
 
-def line(target: Target, found: Derivation) -> str:
+def noted(proof: Proof) -> str:
+    """Say how far a derivation is checked."""
+    given = f", given that {' and '.join(proof.given)}" if proof.given else ""
+    return f"{proof.verdict.capitalize()}{given}; checked on {proof.examples} random inputs."
+
+
+def line(target: Target, found: Derivation, proof: Proof) -> str:
     """Write one line on a target."""
     before, after = len(found.recorded.nodes), len(found.result.nodes)
-    counts = f"{before:>3} -> {after:<3} {len(found.steps):>3} steps"
-    return f"{target.title:40}{counts}  {found.formula}"
+    counts = f"{before:>3} -> {after:<3} {len(found.steps):>3} steps  {proof.verdict:16}"
+    return f"{target.title:40}{counts}{found.formula}"
+
+
+def numbers(found: Derivation, proof: Proof) -> dict[str, Any]:
+    """Return what is printed of a target, and how it compares with finite differences."""
+    return {
+        "before": len(found.recorded.nodes),
+        "after": len(found.result.nodes),
+        "steps": len(found.steps),
+        "verdict": proof.verdict,
+        "share of the error of finite differences": proof.differences,
+        "formulas": found.formulas,
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Run the demo; returns the numbers that it prints."""
+    """Run the demo; returns the numbers of each target by its name."""
     options = lecture.options(__doc__, argv, name="12_derive")
-    bar = tqdm(TARGETS, desc="deriving", unit="gradient", ncols=88, disable=None)
-    found = {target.name: (target, target.derive(options.seed)) for target in bar}
-    for target, derivation in found.values():
-        print(line(target, derivation))
+    entries, result = [], {}
+    for target in tqdm(TARGETS, desc="deriving", unit="gradient", ncols=88, disable=None):
+        found = target.derive(options.seed)
+        proof = found.proof(examples=3 if options.fast else 20)
+        tqdm.write(line(target, found, proof))
+        pictured = target.pictured or not options.fast
+        entries.append(entry(target, found, proof, pictured=pictured))
+        result[target.name] = numbers(found, proof)
     path = options.out / "derivations.html"
-    entries = [entry(*pair, fast=options.fast) for pair in found.values()]
     path.write_text(page("Gradients in closed form", entries, [ABOUT]), encoding="utf-8")
     print(f"{len(entries)} derivations in {path}")
-    return {
-        name: {
-            "before": len(derivation.recorded.nodes),
-            "after": len(derivation.result.nodes),
-            "steps": len(derivation.steps),
-            "formulas": derivation.formulas,
-        }
-        for name, (_, derivation) in found.items()
-    }
+    return result
 
 
 if __name__ == "__main__":

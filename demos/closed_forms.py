@@ -28,6 +28,8 @@ import tinygrad_bn as tg
 from tinygrad_bn import Derivation, Tensor
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "derivations.md"
+EXAMPLES = 3
+"""Random inputs on which every derivation is checked as the document is written."""
 GENERATED = re.compile(r"(<!-- derivations -->\n).*?(<!-- end -->\n)", re.DOTALL)
 
 # the list ----------------------------------------------------------------------------------------
@@ -444,11 +446,13 @@ def section(target: Target, before: Sequence[Target]) -> str:
 
 
 def told(target: Target, found: Derivation) -> str:
-    """Say how much shorter it became, before the step of descent."""
+    """Say how much shorter it became and how far that is checked, before the step of descent."""
     before, after = len(found.recorded.nodes), len(found.result.nodes)
+    checked = found.proof(examples=EXAMPLES).verdict
+    form = f"{after} in this form ({checked})"
     if not target.closed:
-        return f"No law applies: {before} operations recorded, {after} to write them as above.\n"
-    return f"{before} operations recorded, {after} in this form. A step of gradient descent:\n"
+        form = f"{after} to write them as above: no law applies"
+    return f"{before} operations recorded, {form}. A step of gradient descent:\n"
 
 
 def fenced(language: str, text: str) -> str:

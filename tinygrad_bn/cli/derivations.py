@@ -33,7 +33,7 @@ HEAD = """\
 
 @dataclass(frozen=True)
 class Entry:
-    """A derivation on a page: title, anchor and section, what is told of it, the code behind it."""
+    """A derivation on a page: title, anchor, section, code, what is told before and after it."""
 
     title: str
     derivation: Derivation
@@ -41,6 +41,7 @@ class Entry:
     section: str = ""
     text: str = ""
     code: str = ""
+    note: str = ""
     pictured: bool = True
 
 
@@ -82,7 +83,7 @@ def _entry(entry: Entry) -> str:
         f"<p>{escape(entry.text)}</p>\n" if entry.text else "",
         f"<pre><code>{escape(entry.code)}</code></pre>\n" if entry.code else "",
         formulas(found),
-        f'<p class="quiet">{counted(found)}.</p>\n',
+        f'<p class="quiet">{counted(found)}. {escape(entry.note)}</p>\n',
         _folded(f"The {len(found.steps)} steps", steps(found)) if found.steps else "",
         _pictures(found) if entry.pictured else "",
         _folded("A step of gradient descent", _descent(found)),
