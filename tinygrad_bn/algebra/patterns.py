@@ -26,12 +26,14 @@ class Condition:
     """A side condition on one letter: ``test(term, binding)``; ``text`` says it in words.
 
     ``single``: of several parts of a sum or product that meet it, the letter takes the first.
+    ``ends``: the rule would hold without it, but rewriting would not end, or differentiate wrongly.
     """
 
     letter: str
     text: str
     test: Callable[[Any, Binding], bool]
     single: bool = False
+    ends: bool = False
 
     def __str__(self) -> str:
         return f"{self.letter} {self.text}"
@@ -298,11 +300,14 @@ def build(pattern: Pattern, binding: Binding, terms: Terms) -> Any:
     if isinstance(pattern, ast.Constant):
         value = pattern.value
         return terms.literal(value) if isinstance(value, bool) else terms.number(value)
+    if isinstance(pattern, ast.Name) and pattern.id == "inf":
+        return terms.literal(math.inf)
     if isinstance(pattern, ast.Name):
         value = binding[pattern.id]
         return terms.number(value) if is_number(value) else value
     if isinstance(pattern, ast.UnaryOp):
-        return -build(pattern.operand, binding, terms)
+        operand = build(pattern.operand, binding, terms)
+        return terms.literal(-math.inf) if operand.op == "literal" else -operand
     if isinstance(pattern, ast.BinOp):
         return _built_arithmetic(pattern, binding, terms)
     assert_call: Any = pattern
@@ -347,6 +352,7 @@ def _size(terms: Terms, over: Any) -> Term:
 
 
 BUILDERS: dict[str, Callable[..., Any]] = {
+    "number": lambda terms, value: value,
     "sum": lambda terms, over, body: terms.sum(over, body),
     "delta": lambda terms, here, there: terms.delta(here, there),
     "at": _moved,

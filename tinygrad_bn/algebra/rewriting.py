@@ -1,7 +1,9 @@
 """Rewriting: rules applied from the parts to the whole until none applies, each use kept.
 
-Every rule lowers a weight (see ``weight`` in the tests), and a step that only collects is taken
-where it makes the formula cheaper; so rewriting ends.
+Rules are oriented: exponentials of sums become products, logarithms of products sums, constants
+leave sums, cases leave functions. Laws that could be used in both directions are used where they
+make a formula cheaper. That it ends is certain all the same: every use spends one of a number that
+is fixed by the size of the formula, and with none left a formula stays as it is.
 """
 
 from __future__ import annotations
@@ -12,10 +14,14 @@ from typing import NamedTuple
 
 from tinygrad_bn.algebra.patterns import build, head_of, matches, together
 from tinygrad_bn.algebra.rules import RULES, Rule
-from tinygrad_bn.algebra.terms import ONE, ZERO, Number, Term, cost, replace
+from tinygrad_bn.algebra.terms import ONE, ZERO, Number, Term, cost, replace, walk
 
 MOST_ITEMS = 64
 """Products are multiplied out only up to this many items."""
+
+
+USES = 60
+"""So many uses of laws are allowed for each part of a formula, and this many times ten at least."""
 
 
 class Step(NamedTuple):
@@ -35,9 +41,23 @@ class Rewriter:
             self._by_head[rule.head].append(rule)
         self._done: dict[Term, Term] = {}
         self._next: dict[Term, tuple[str, Term]] = {}
+        self.uses_left = 0
+        self._nested = False
 
     def normal(self, root: Term) -> Term:
         """Return the normal form of a term."""
+        if root in self._done:
+            return self._done[root]
+        if self._nested:
+            return self._normal(root)
+        self.uses_left = USES * (10 + sum(1 for _ in walk(root)))
+        self._nested = True
+        try:
+            return self._normal(root)
+        finally:
+            self._nested = False
+
+    def _normal(self, root: Term) -> Term:
         done = self._done
         stack = [root]
         waiting: set[Term] = set()
@@ -70,8 +90,9 @@ class Rewriter:
         if rebuilt is not term:
             self._next[term] = ("", rebuilt)
             return rebuilt
-        for name, after in self._candidates(term):
+        for name, after in self._candidates(term) if self.uses_left > 0 else ():
             if after is not term:
+                self.uses_left -= 1
                 self._next[term] = (name, after)
                 return after
         return term

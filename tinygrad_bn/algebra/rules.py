@@ -7,7 +7,7 @@ are explained in ``patterns``. Sums and products are collected by the normal for
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -78,7 +78,8 @@ def constant(letter: str, index: str = "i") -> Condition:
 
 def varies(letter: str, index: str) -> Condition:
     """Require a term that an index changes."""
-    return Condition(letter, f"depends on {index}", lambda x, b: _meets(x, b[index]))
+    test = lambda x, b: _meets(x, b[index])
+    return Condition(letter, f"depends on {index}", test, ends=True)
 
 
 def _meets(place: Any, index: Any) -> bool:
@@ -96,7 +97,7 @@ def positive(letter: str) -> Condition:
 
 def another(letter: str) -> Condition:
     """Require that something is left."""
-    return Condition(letter, "is the rest", lambda a, b: a.number != 1)
+    return Condition(letter, "is the rest", lambda a, b: a.number != 1, ends=True)
 
 
 def finite(*letters: str) -> tuple[Condition, ...]:
@@ -121,6 +122,11 @@ def among(letter: str, indices: str) -> Condition:
     return Condition(letter, f"is one of {indices}", lambda j, b: j in b[indices])
 
 
+def within(letter: str, indices: str) -> Condition:
+    """Require one of the indices of a sum, since only there something is gained."""
+    return replace(among(letter, indices), ends=True)
+
+
 def apart(letter: str, index: str) -> Condition:
     """Require a place that is not an index itself and does not depend on it."""
     return Condition(letter, f"does not depend on {index}", lambda p, b: not _meets(p, b[index]))
@@ -132,6 +138,7 @@ def before(letter: str, index: str) -> Condition:
         letter,
         f"comes before {index}",
         lambda p, b: not _meets(p, b[index]) and (not isinstance(p, Index) or p < b[index]),
+        ends=True,
     )
 
 
@@ -141,7 +148,7 @@ def spare(letter: str, indices: str = "i") -> Condition:
         over = b[indices]
         return any(i not in x.free for i in over)
 
-    return Condition(letter, f"does not depend on all of {indices}", test)
+    return Condition(letter, f"does not depend on all of {indices}", test, ends=True)
 
 
 def above(letter: str, bound: int) -> Condition:
@@ -152,7 +159,7 @@ def above(letter: str, bound: int) -> Condition:
 def plain_function(letter: str) -> Condition:
     """Require a function whose value at a point depends on its operand there alone."""
     barred = {"stop_gradient", "where"}
-    return Condition(letter, "is no stop_gradient", lambda name, b: name not in barred)
+    return Condition(letter, "is no stop_gradient", lambda name, b: name not in barred, ends=True)
 
 
 def one_hot(letter: str) -> Condition:
@@ -202,7 +209,7 @@ RULES: tuple[Rule, ...] = (
     real("power of all but a one-hot", "(1 + -1 * delta(p, q)) ** n", "1 - delta(p, q)",
          above("n", 0)),
     real("all but one class", "sum(i, (1 + -1 * delta(j, p)) * x)",
-         "sum(i, x) - sum(i, delta(j, p) * x)", among("j", "i")),
+         "sum(i, x) - sum(i, delta(j, p) * x)", within("j", "i")),
     # cases
     real("equal cases", "where(c, a, a)", "a"),
     real("true case", "where(True, a, b)", "a"),
