@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import html
 import inspect
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +30,7 @@ from tinygrad_bn.transforms.derivatives import vjp
 from tinygrad_bn.transforms.lifting import argument_names, name_of
 from tinygrad_bn.transforms.tracing import trace
 
+NO_SHORTER = "no shorter form was found than the gradient that was recorded"
 UPSTREAM = ("symbolic", "ones", "identity")
 
 
@@ -76,11 +79,22 @@ class Derivation:
             (self._left(r), r.term, tuple(p for p in r.places if isinstance(p, Index)))
             for r in self.results
         ]
-        taken = set(self._reading.names.values())
-        return page(shown, self.definitions, taken, self.given)
+        told = self.shorter or self._operations < 2
+        notes = self.given if told else (*self.given, NO_SHORTER)
+        return page(shown, self.definitions, self._shown_names(), notes)
+
+    def _shown_names(self) -> dict[str, str]:
+        """Return what variables are called in formulas: an item of a container by its key."""
+        labels = {self._reading.names[t]: t.name or "" for t in self.recorded.inputs}
+        keys = {n: re.findall(r"\w+", label) for n, label in labels.items()}
+        short = {n: k[-1] for n, k in keys.items() if k and k[-1].isidentifier()}
+        counts = Counter((*short.values(), *set(self._reading.names.values()).difference(short)))
+        names = dict.fromkeys(self._reading.names.values())
+        return {n: short[n] if counts[short.get(n)] == 1 else n for n in names}
 
     def _left(self, result: Result) -> str:
-        return f"d{'L' if self.upstream == 'symbolic' else self.function}/d{result.name}"
+        name = result.name if result.name.isidentifier() else re.findall(r"\w+", result.name)[-1]
+        return f"d{'L' if self.upstream == 'symbolic' else self.function}/d{name}"
 
     @property
     def formula(self) -> str:
@@ -132,10 +146,10 @@ class Derivation:
 
     @functools.cached_property
     def result(self) -> Trace:
-        """The closed form as a trace with the inputs of ``recorded``."""
-        return lowered(
-            self.function, self._reading, self.results, self.definitions, self.recorded
-        )
+        """The closed form as a trace with the inputs of ``recorded``; that, if it is shorter."""
+        made = lowered(self.function, self._reading, self.results, self.definitions, self.recorded)
+        longer = self.upstream != "identity" and len(made.nodes) > self._operations
+        return self.recorded if longer else made
 
     @functools.cached_property
     def steps(self) -> tuple[ShownStep, ...]:
@@ -156,7 +170,12 @@ class Derivation:
     @property
     def shorter(self) -> bool:
         """Whether the closed form takes fewer operations than the graph that was recorded."""
-        return len(self.result.nodes) < len(self.recorded.nodes)
+        return len(self.result.nodes) < self._operations
+
+    @property
+    def _operations(self) -> int:
+        """Count the recorded operations; the copies that a transform begins with are none."""
+        return sum(n.op.name != "positive" for n in self.recorded.nodes)
 
     # whether it is true ------------------------------------------------------------------------
 
@@ -294,6 +313,16 @@ def _positions(
                 "arguments.",
                 "Number the arguments from 0, and give an example of each.",
             )
+    names = argument_names(function, len(example))
+    for p in positions:
+        for value in flatten(_array(example[p]))[0]:
+            dtype = np.asarray(value.data if isinstance(value, Tensor) else value).dtype
+            if dtype.kind != "f":
+                raise DTypeError(
+                    f"derive by argument {p} ({names[p]}) of {name_of(function)}: its dtype is "
+                    f"{dtype}, and gradients exist for floating-point values only.",
+                    "Convert it with astype(float), or derive by another argument (wrt=).",
+                )
     return tuple(p % len(example) for p in positions)
 
 

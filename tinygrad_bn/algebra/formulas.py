@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -19,7 +19,7 @@ from tinygrad_bn.algebra.layout import (
     Sign,
     Sum,
 )
-from tinygrad_bn.algebra.naming import Definition
+from tinygrad_bn.algebra.naming import Definition, total_of
 from tinygrad_bn.algebra.notation import latex, latex_name, mathml, mathml_name, text
 from tinygrad_bn.algebra.terms import HALF, Term
 
@@ -101,11 +101,14 @@ def _escaped(note: str) -> str:
 def page(
     results: Sequence[tuple[str, Term, Order]],
     definitions: Sequence[Definition],
-    taken: set[str],
+    names: Mapping[str, str],
     given: Sequence[str] = (),
 ) -> Page:
-    """Write results and definitions as formulas of arrays, axes and sizes told beside them."""
-    layout = Layout(taken={*taken, *(d.symbol for d in definitions)})
+    """Write results and definitions as formulas of arrays, axes and sizes told beside them.
+
+    ``names``: what the variables are called.
+    """
+    layout = Layout(names, taken={*names.values(), *(d.symbol for d in definitions)})
     shown = [(name, layout.shown(term, order)) for name, term, order in results]
     defined = [(d, _defined(layout, d)) for d in definitions]
     shown, defined = _inlined(shown, defined)
@@ -154,7 +157,7 @@ def _defined(layout: Layout, definition: Definition) -> Shown:
         inner = layout.shown(definition.argument, definition.indices)
         axes = ""
         if definition.kind == "softmax":
-            rows = next(b for b, e in definition.term.factors if e == -1).free
+            rows = total_of(definition).free
             over = [str(a) for a, i in enumerate(definition.indices) if i not in rows]
             axes = "" if len(over) == len(definition.indices) else ", ".join(over)
         return Call(definition.kind, (inner,), axes)

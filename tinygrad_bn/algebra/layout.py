@@ -77,7 +77,7 @@ class Element:
     """An array with its indices written out."""
 
     name: str
-    places: tuple[str, ...]
+    places: tuple[Shown, ...]
 
 
 Shown: TypeAlias = "Sign | Sum | Product | Power | Call | Matrix | Transposed | Element"
@@ -85,12 +85,13 @@ Shown: TypeAlias = "Sign | Sum | Product | Power | Call | Matrix | Transposed | 
 
 @dataclass
 class Layout:
-    """Writes terms as formulas of arrays. ``names``: what sizes and one-hot rows are called.
+    """Writes terms as formulas of arrays. ``names``: what its variables are called, if otherwise.
 
-    ``notes``: what the formula's letters mean besides its definitions, in order.
+    ``sizes`` and ``one_hots`` collect the letters for numbers of elements and for one-hot rows;
+    ``taken`` are letters that have a meaning already.
     """
 
-    names: dict[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
     sizes: dict[tuple[int, ...], str] = field(default_factory=dict)
     one_hots: dict[str, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
@@ -123,7 +124,7 @@ class Layout:
         return self.sizes[sizes]
 
     def _variable(self, term: Term, order: Order) -> Shown:
-        name, at = term.extra
+        name, at = self.names.get(term.extra[0], term.extra[0]), term.extra[1]
         axes = [p for p in at if isinstance(p, Index)]
         if any(not isinstance(p, Index) and p != 0 for p in at) or len(set(axes)) < len(axes):
             return self._element(term)
@@ -134,11 +135,11 @@ class Layout:
         return self._element(term)
 
     def _element(self, term: Term) -> Shown:
-        name, at = term.extra
+        name, at = self.names.get(term.extra[0], term.extra[0]), term.extra[1]
         rest = iter(term.args)
         places = [
-            letter(p) if isinstance(p, Index) else
-            _inline(self.shown(next(rest), ())) if p == "term" else str(p)
+            self.shown(next(rest), natural(term)) if p == "term"
+            else Sign(letter(p) if isinstance(p, Index) else str(p))
             for p in at
         ]
         return Element(str(name), tuple(places))
@@ -148,7 +149,8 @@ class Layout:
         if term.args:
             label = term.args[-1]
             if label.op == "variable":
-                name = self.one_hot_name(label.extra[0])
+                known = label.extra[0]
+                name = self.one_hot_name(self.names.get(known, known))
                 axes = [*natural(label), *(p for p in term.extra if isinstance(p, Index))]
                 ordered = axes == [i for i in order if i in axes]
                 return Sign(name) if ordered else Transposed(Sign(name))
@@ -175,7 +177,7 @@ class Layout:
         return coefficient < 0, self.shown(scaled, order)
 
     def _mul(self, term: Term, order: Order) -> Shown:
-        coefficient, factors = term.coefficient, list(term.factors)
+        coefficient, factors = term.coefficient, _one_exponential(term)
         for position, (base, exponent) in enumerate(factors):
             flipped = self._negated(base) if coefficient < 0 and exponent == 1 else None
             if flipped is not None:
@@ -347,6 +349,16 @@ class Layout:
         return Transposed(whole) if len(axes) == 2 else whole
 
 
+def _one_exponential(term: Term) -> list[tuple[Term, Number]]:
+    """Return the factors of a product, all its exponentials as one."""
+    powers = [(b, e) for b, e in term.factors if b.op == "function" and b.extra == "exp"]
+    if all(e == 1 for _, e in powers) and len(powers) < 2:
+        return list(term.factors)
+    terms = term.terms
+    whole = terms.apply("exp", terms.add((b.args[0], e) for b, e in powers))
+    return [(whole, ONE), *(f for f in term.factors if f not in powers)]
+
+
 def _is_identity(term: Term) -> bool:
     """Whether a one-hot compares two indices."""
     return any(b.op == "delta" and not b.args for b, _ in term.factors)
@@ -450,7 +462,3 @@ def _axes(order: Order, over: Sequence[Index]) -> str:
     if len(over) == len(order):
         return ""
     return ", ".join(str(order.index(i)) if i in order else "?" for i in over)
-
-
-def _inline(shown: Shown) -> str:
-    return shown.value if isinstance(shown, Sign) else "…"

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from tinygrad_bn.algebra.layout import contracted
-from tinygrad_bn.algebra.naming import Definition
+from tinygrad_bn.algebra.naming import Definition, total_of
 from tinygrad_bn.algebra.patterns import name_of
 from tinygrad_bn.algebra.reading import Operation
-from tinygrad_bn.algebra.terms import HALF, Index, Number, Place, Term, walk
+from tinygrad_bn.algebra.terms import HALF, Index, Number, Place, Term, natural, walk
 from tinygrad_bn.functions.activations import sigmoid, softplus
 from tinygrad_bn.functions.losses import one_hot
 from tinygrad_bn.functions.softmax import logsumexp, softmax
@@ -67,9 +67,16 @@ class Lowering:
         return _cast(value, dtype)
 
     def value(self, term: Term) -> Laid:
-        """Return a term's value; it is computed once."""
+        """Return a term's value; it is computed once, by whatever indices it is written."""
         if term not in self._made:
-            self._made[term] = getattr(self, f"_{term.op}")(term)
+            own = {old: new for old, new in _renumbered(term).items() if old != new}
+            if own:
+                laid = self.value(term.terms.move(term, own))
+                back = {new: old for old, new in own.items()}
+                axes = tuple(back.get(i, i) for i in laid.axes)
+                self._made[term] = Laid(laid.value, axes)
+            else:
+                self._made[term] = getattr(self, f"_{term.op}")(term)
         return self._made[term]
 
     def together(self, terms: Sequence[Term]) -> tuple[list[Any], Axes]:
@@ -125,7 +132,7 @@ class Lowering:
         argument = self.value(definition.argument)
         if definition.kind == "sigmoid":
             return Laid(sigmoid(argument.value), argument.axes)
-        rows = next(b for b, e in definition.term.factors if e == -1).free
+        rows = total_of(definition).free
         axes = [a for a, i in enumerate(argument.axes) if i not in rows]
         along = axes[0] if len(axes) == 1 else tuple(axes)
         return Laid(softmax(argument.value, axis=along), argument.axes)
@@ -282,6 +289,16 @@ class Lowering:
 def _cast(value: Tensor, dtype: Any) -> Tensor:
     """Return a value in the dtype that it had in the recorded graph."""
     return value if value.dtype == dtype else astype(value, dtype)
+
+
+def _renumbered(term: Term) -> dict[Index, Index]:
+    """Number the free indices of a term anew, in the order in which its variables have them."""
+    counts: dict[int, int] = {}
+    found = {}
+    for index in natural(term):
+        found[index] = Index(index.size, counts.get(index.size, 0))
+        counts[index.size] = counts.get(index.size, 0) + 1
+    return found
 
 
 def _long(shape: Sequence[int]) -> int:

@@ -149,33 +149,37 @@ def softmaxes(naming: Naming, root: Term) -> Iterator[list[Definition]]:
         if total.op == "reduce" and total.extra[0] == "sum":
             body = total.args[0]
             factors = _exponentials(body)
-            if factors and all(e == 1 for _, e in factors):
+            if factors:
                 z = _exponent(factors)
                 yield [naming.define("s", "softmax", body / total, z)]
 
 
 def _solve_softmax(definition: Definition) -> Swap:
-    """Solve ``s = e * rest / total`` for an exponential e."""
-    factors = dict(definition.term.factors)
-    (total,) = (b for b, e in factors.items() if e == -1)
-    over = set(total.extra[1])
-    own = [b for b in factors if _is_exp(b) and not b.free.isdisjoint(definition.indices)]
-    free = set(definition.indices) - total.free
-    pivot = next(b for b in own if free <= b.free or not free.isdisjoint(b.free) or over)
-    others = definition.term / pivot
+    """Solve ``s = e**k * rest / total`` for an exponential e of all its indices."""
+    total = total_of(definition)
+    pivot, power = max(
+        ((b, e) for b, e in definition.term.factors if b is not total),
+        key=lambda factor: len(factor[0].free),
+    )
+    others = definition.term / pivot**power
 
     def swap(term: Term) -> Term | None:
         """Put in the solution; the total itself stays."""
         if term.op == "reduce" and instance(total, term) is not None:
             return term
-        if _is_exp(term):
-            at = instance(pivot, term)
-            if at is not None and set(at) == set(definition.indices):
-                places = [at[i] for i in definition.indices]
-                return definition.at(places) / term.terms.move(others, at)
-        return None
+        at = instance(pivot, term) if _is_exp(term) else None
+        if at is None or set(at) != set(definition.indices):
+            return None
+        s = definition.at([at[i] for i in definition.indices])
+        solved: Term = (s / term.terms.move(others, at)) ** (1 / Fraction(power))
+        return solved
 
     return swap
+
+
+def total_of(definition: Definition) -> Term:
+    """Return the sum that a softmax divides by."""
+    return next(b for b, e in definition.term.factors if b.op == "reduce" and e == -1)
 
 
 # sigmoid -----------------------------------------------------------------------------------------

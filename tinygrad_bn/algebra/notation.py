@@ -65,7 +65,7 @@ def _text(shown: Shown) -> tuple[str, int]:
         return f"{_in(shown.left, MULTIPLY)} @ {_in(shown.right, POWER)}", MULTIPLY
     if isinstance(shown, Transposed):
         return f"{_in(shown.of, ATOM)}.T", ATOM
-    return f"{shown.name}[{', '.join(shown.places)}]", ATOM
+    return f"{shown.name}[{', '.join(map(text, shown.places))}]", ATOM
 
 
 INFIX = {"greater": " > ", "less": " < ", "greater_equal": " >= ", "less_equal": " <= "}
@@ -111,6 +111,8 @@ def latex_name(name: str) -> str:
     if name.endswith("_hat"):
         return rf"\hat{{{latex_name(name[:-4])}}}"
     stem, _, index = name.partition("_")
+    if name.isdigit():
+        return name
     if "(" in name or "[" in name:
         return rf"\mathrm{{{_escaped(name)}}}"
     if index:
@@ -145,7 +147,7 @@ def _latex(shown: Shown) -> tuple[str, int]:
         return rf"{_latex_in(shown.left, MULTIPLY)} {_latex_in(shown.right, MULTIPLY)}", MULTIPLY
     if isinstance(shown, Transposed):
         return rf"{_latex_in(shown.of, ATOM)}^{{\top}}", POWER
-    return rf"{latex_name(shown.name)}_{{{','.join(map(latex_name, shown.places))}}}", ATOM
+    return rf"{latex_name(shown.name)}_{{{','.join(map(latex, shown.places))}}}", ATOM
 
 
 def _latex_sign(value: Any) -> tuple[str, int]:
@@ -227,6 +229,8 @@ def mathml_name(name: str) -> str:
     """Write a name in MathML."""
     if name.endswith("_hat"):
         return f'<mover accent="true">{mathml_name(name[:-4])}<mo>^</mo></mover>'
+    if name.isdigit():
+        return f"<mn>{name}</mn>"
     stem, _, index = name.partition("_")
     if index and "(" not in name:
         return f"<msub>{mathml_name(stem)}{mathml_name(index)}</msub>"
@@ -268,7 +272,7 @@ def _mathml(shown: Shown) -> tuple[str, int]:
         return _row(parts[0], '<mspace width="0.17em"/>', parts[1]), MULTIPLY
     if isinstance(shown, Transposed):
         return f"<msup>{_mathml_in(shown.of, ATOM)}<mo>⊤</mo></msup>", POWER
-    places = _op(",").join(mathml_name(p) for p in shown.places)
+    places = _op(",").join(map(mathml, shown.places))
     return f"<msub>{mathml_name(shown.name)}{_row(places)}</msub>", ATOM
 
 

@@ -472,14 +472,16 @@ def _spread(
     """
     common = np.broadcast_shapes(*(a.shape for a in arrays)) if arrays else ()
     source: list[int] = []
-    for item, n in zip([i for i in items if i is not None], shape, strict=True):
+    lengths = iter(shape)
+    for item in items:
+        n = 1 if item is None else next(lengths)
         if item == "array":
             source += common
             common = ()
-        elif isinstance(item, tuple):
-            source.append(len(range(*slice(*item).indices(n))))
+        elif not isinstance(item, int):
+            source.append(1 if item is None else len(range(*slice(*item).indices(n))))
     places = fresh(source, at)
-    reached = yield from _reach(reading, [i for i in items if i is not None], shape, arrays, places)
+    reached = yield from _reach(reading, items, shape, arrays, places)
     hit = reading.terms.one
     for here, there in zip(at, reached, strict=True):
         hit = hit * reading.terms.delta(here, there)
@@ -495,7 +497,7 @@ def _scatter_add(reading: Reading, node: Tensor, places: Places) -> Reader:
     x, *arrays = node.inputs
     index = node.params["index"]
     items = _layout(index, node.shape, arrays)
-    if items is None or None in items:
+    if items is None:
         return (yield from _whole(reading, node, places))
     source, hit = yield from _spread(reading, items, node.shape, arrays, places)
     value = yield x, aligned(source, x.shape)
@@ -581,6 +583,7 @@ READERS: dict[str, Callable[..., Reader]] = {
     "broadcast_to": _moved(lambda node, at: aligned(at, node.inputs[0].shape)),
     **dict.fromkeys(("reshape", "expand_dims", "squeeze"), _moved(_reshaped)),
     **dict.fromkeys(("permute_dims", "matrix_transpose", "moveaxis"), _moved(_permuted)),
+    "astype": _elementwise,
     "matmul": _matmul,
     "vecdot": _vecdot,
     "einsum": _einsum,

@@ -124,6 +124,7 @@ class Terms:
         self.made: dict[Any, Term] = {}
         self.above_zero: set[str] = set()
         self.costs: dict[Term, int] = {}
+        self.naturals: dict[Term, tuple[Index, ...]] = {}
         self._moved: dict[Any, Term] = {}
         self.zero = self.number(0)
         self.one = self.number(1)
@@ -432,6 +433,12 @@ def _content(coefficients: Sequence[Number]) -> Number:
 
 def natural(term: Term) -> tuple[Index, ...]:
     """Return the free indices of a term in the order in which its variables have them."""
+    if term not in term.terms.naturals:
+        term.terms.naturals[term] = _natural(term)
+    return term.terms.naturals[term]
+
+
+def _natural(term: Term) -> tuple[Index, ...]:
     found: dict[Index, None] = {}
     variables = [t for t in walk(term) if t.op == "variable"]
     for part in sorted(variables, key=lambda t: -len(t.extra[1])):
