@@ -379,22 +379,28 @@ def decayed(W: Tensor, X: Any, y: Any, decay: float) -> Tensor:
     return tg.cross_entropy(X @ W, y) + 0.5 * decay * tg.sum(W**2)
 
 
-# what has none -----------------------------------------------------------------------------------
+# at the edge -------------------------------------------------------------------------------------
 
 
-@target("No shorter form", "Sorting", closed=False, x=normal(5))
+@target("At the edge", "Sorting", x=normal(5))
 def sort(x: Tensor) -> Tensor:
-    """The gradient goes back to where each number came from: a permutation, not a formula."""
+    """The gradient goes back to where each number came from: a permutation, and its inverse."""
     return tg.sort(x)
 
 
+@target("At the edge", "A running sum", closed=False, x=normal(5))
+def running_sum(x: Tensor) -> Tensor:
+    """A running sum from the other end; that is what was recorded, and nothing shorter is known."""
+    return tg.cumulative_sum(x)
+
+
 @target(
-    "No shorter form",
+    "At the edge",
     "A convolution",
     options={"wrt": (0, 1)},
     closed=False,
-    x=normal(1, 2, 5, 5),
-    k=normal(3, 2, 3, 3),
+    x=normal(4, 2, 6, 5),
+    k=normal(3, 2, 3, 2),
 )
 def conv(x: Tensor, k: Tensor) -> Tensor:
     """A convolution again, which is not seen: windows and their sums stay what they are."""
@@ -437,7 +443,7 @@ def section(target: Target, before: Sequence[Target]) -> str:
         fenced("python", code),
         fenced("text", str(found)),
         f"$$\n{found.latex()}\n$$\n",
-        told(target, found),
+        told(found),
         fenced("console", "\n".join(map(str, found.descent()))),
         pictures(target) if target.pictured else "",
         table(found) if found.steps else "",
@@ -445,14 +451,12 @@ def section(target: Target, before: Sequence[Target]) -> str:
     return "\n".join(part for part in parts if part) + "\n"
 
 
-def told(target: Target, found: Derivation) -> str:
+def told(found: Derivation) -> str:
     """Say how much shorter it became and how far that is checked, before the step of descent."""
     before, after = len(found.recorded.nodes), len(found.result.nodes)
-    checked = found.proof(examples=EXAMPLES).verdict
-    form = f"{after} in this form ({checked})"
-    if not target.closed:
-        form = f"{after} to write them as above: no law applies"
-    return f"{before} operations recorded, {form}. A step of gradient descent:\n"
+    form = f"{after} in this form" if found.shorter else "no shorter form found"
+    verdict = found.proof(examples=EXAMPLES).verdict
+    return f"{before} operations recorded, {form} ({verdict}). A step of gradient descent:\n"
 
 
 def fenced(language: str, text: str) -> str:

@@ -86,7 +86,7 @@ def _entry(entry: Entry) -> str:
         f'<p class="quiet">{counted(found)}. {escape(entry.note)}</p>\n',
         _folded(f"The {len(found.steps)} steps", steps(found)) if found.steps else "",
         _pictures(found) if entry.pictured else "",
-        _folded("A step of gradient descent", _descent(found)),
+        _folded("A step of gradient descent", _code("\n".join(map(str, found.descent())))),
         _folded("As text, and as a NumPy program", _code(str(found)) + _code(found.program())),
         _folded("In LaTeX", _code(found.latex())),
     ]
@@ -95,10 +95,8 @@ def _entry(entry: Entry) -> str:
 
 def counted(found: Derivation) -> str:
     """Say how many operations were recorded, and how many are left."""
-    before, after = len(found.recorded.nodes), len(found.result.nodes)
-    if not found.steps and after >= before:
-        return f"No shorter form found: {before} operations recorded, {after} written here"
-    return f"{before} operations recorded, {after} in this form"
+    left = f"{len(found.result.nodes)} in this form" if found.shorter else "no shorter form found"
+    return f"{len(found.recorded.nodes)} operations recorded, {left}"
 
 
 def formulas(found: Derivation) -> str:
@@ -139,11 +137,6 @@ def _folded(summary: str, content: str, state: str = "") -> str:
 
 def _code(text: str) -> str:
     return f"<pre><code>{escape(text.strip())}</code></pre>\n"
-
-
-def _descent(found: Derivation) -> str:
-    lines = "".join(f.mathml() for f in found.descent())
-    return f'<div class="formulas">{lines}</div>'
 
 
 def _pictures(found: Derivation) -> str:
