@@ -3,15 +3,12 @@
 import numpy as np
 import pytest
 from formulas import Formulas, instance, sides, wrong_sides
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tinygrad_bn.algebra.evaluating import WIDE, grids
 from tinygrad_bn.algebra.patterns import build, matches, together
 from tinygrad_bn.algebra.proving import agree, nudge
-from tinygrad_bn.algebra.rewriting import LAWS, Rewriter
 from tinygrad_bn.algebra.rules import RULES
-from tinygrad_bn.algebra.terms import Index, Terms, cost, walk
 
 RULES_BY_NAME = pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -59,7 +56,7 @@ def test_a_rule_finds_its_own_left_side(rule):
 
 
 def caught(rule, replacement, without=()):
-    """Whether random formulas show that a rule with another right side, or no condition, is wrong."""
+    """Whether random formulas show a rule wrong: with another right side, or no condition."""
     for seed in range(400):
         formulas = Formulas(np.random.default_rng(seed))
         binding = instance(rule, formulas, without)

@@ -1,17 +1,9 @@
 """derive: the formulas of the textbook, from the recorded graph, printed exactly and proved."""
 
-import re
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import tinygrad_bn as tg
-from tinygrad_bn.algebra.evaluating import evaluate
-from tinygrad_bn.algebra.naming import Naming
-from tinygrad_bn.algebra.reading import Reading
-from tinygrad_bn.algebra.rewriting import Rewriter
 
 RNG = np.random.default_rng(0)
 N, C = 5, 4
@@ -56,22 +48,40 @@ def biased(b, x):
 
 
 CASES = {
-    "cross-entropy of labels": (
-        (tg.cross_entropy, X, LABELS), {}, ["(softmax(logits) - y)/N"], 12),
+    "cross-entropy of labels": ((tg.cross_entropy, X, LABELS), {}, ["(softmax(logits) - y)/N"], 12),
     "cross-entropy of probabilities": (
-        (tg.cross_entropy, X, SHARES), {}, ["(softmax(logits) - target)/N"], 11),
+        (tg.cross_entropy, X, SHARES),
+        {},
+        ["(softmax(logits) - target)/N"],
+        11,
+    ),
     "cross-entropy, naive": ((naive, X, SHARES), {}, ["(softmax(z) - y)/N"], 11),
     "cross-entropy of log-softmax": (
-        (lambda z: tg.nll_loss(tg.log_softmax(z), LABELS), X), {}, ["(softmax(z) - y)/N"], 12),
+        (lambda z: tg.nll_loss(tg.log_softmax(z), LABELS), X),
+        {},
+        ["(softmax(z) - y)/N"],
+        12,
+    ),
     "binary cross-entropy": (
-        (tg.binary_cross_entropy, W, np.array([0.0, 1.0, 1.0, 0.0])), {"upstream": "ones"},
-        ["(sigmoid(logits) - target)/N"], 10),
+        (tg.binary_cross_entropy, W, np.array([0.0, 1.0, 1.0, 0.0])),
+        {"upstream": "ones"},
+        ["(sigmoid(logits) - target)/N"],
+        10,
+    ),
     "binary cross-entropy, summed": (
-        (lambda z, y: tg.binary_cross_entropy(z, y, reduction="sum"), W, np.ones(C) / 3), {},
-        ["sigmoid(z) - y"], 9),
+        (lambda z, y: tg.binary_cross_entropy(z, y, reduction="sum"), W, np.ones(C) / 3),
+        {},
+        ["sigmoid(z) - y"],
+        9,
+    ),
     "logsumexp": ((tg.logsumexp, W), {}, ["softmax(z)"], 8),
     "softmax": ((tg.softmax, X), {}, ["s*(g - sum(g*s))"], 13),
-    "softmax along another axis": ((lambda z: tg.softmax(z, axis=0), X), {}, ["s*(g - sum(g*s))"], 13),
+    "softmax along another axis": (
+        (lambda z: tg.softmax(z, axis=0), X),
+        {},
+        ["s*(g - sum(g*s))"],
+        13,
+    ),
     "log-softmax": ((tg.log_softmax, X), {}, ["g - s*sum(g)"], 12),
     "softplus": ((tg.softplus, W), {}, ["sigmoid(x)"], 7),
     "sigmoid": ((tg.sigmoid, W), {}, ["s*(1 - s)"], 9),
@@ -79,50 +89,85 @@ CASES = {
     "log-sigmoid": ((tg.log_sigmoid, W), {}, ["1 - sigmoid(x)"], 8),
     "silu": ((tg.silu, W), {}, ["s*(1 + x*(1 - s))"], 11),
     "gelu": (
-        (tg.gelu, W), {},
-        ["(1 + t + 2*where((x > -10) & (x < 10), x*(0.3989422804014327 + 0.05351611220445019*"
-         "clip(x, -10, 10)**2)*(1 - t**2), 0))/2"], 22),
+        (tg.gelu, W),
+        {},
+        [
+            "(1 + t + 2*where((x > -10) & (x < 10), x*(0.3989422804014327 + 0.05351611220445019*"
+            "clip(x, -10, 10)**2)*(1 - t**2), 0))/2"
+        ],
+        22,
+    ),
     "batch norm": (
-        (tg.batch_norm, X, W, W), {"wrt": (0, 1, 2)},
-        ["gamma/sigma*(g - mean(g) - x_hat*mean(g*x_hat))", "sum(g*x_hat)", "sum(g)"], 19),
+        (tg.batch_norm, X, W, W),
+        {"wrt": (0, 1, 2)},
+        ["gamma/sigma*(g - mean(g) - x_hat*mean(g*x_hat))", "sum(g*x_hat)", "sum(g)"],
+        19,
+    ),
     "batch norm by hand": (
-        (by_hand, X, W, W), {"wrt": (0, 1, 2)},
-        ["gamma/sigma*(g - mean(g) - x_hat*mean(g*x_hat))", "sum(g*x_hat)", "sum(g)"], 19),
+        (by_hand, X, W, W),
+        {"wrt": (0, 1, 2)},
+        ["gamma/sigma*(g - mean(g) - x_hat*mean(g*x_hat))", "sum(g*x_hat)", "sum(g)"],
+        19,
+    ),
     "batch norm of images": (
-        (images, IMAGES, V), {"wrt": (0, 1)},
-        ["gamma/sigma*(g - mean(g) - x_hat*mean(g*x_hat))", "sum(g*x_hat)"], 25),
+        (images, IMAGES, V),
+        {"wrt": (0, 1)},
+        ["gamma/sigma*(g - mean(g) - x_hat*mean(g*x_hat))", "sum(g*x_hat)"],
+        25,
+    ),
     "layer norm": (
-        (tg.layer_norm, X, W, W), {"wrt": (0, 1, 2)},
-        ["(g*gamma - mean(g*gamma, axis=1) - x_hat*mean(g*gamma*x_hat, axis=1))/sigma",
-         "sum(g*x_hat, axis=0)", "sum(g, axis=0)"], 27),
-    "RMS norm": (
-        (tg.rms_norm, X), {}, ["(g - x_hat*mean(g*x_hat))/rms"], 15),
-    "standardize": (
-        (tg.standardize, X), {}, ["(g - mean(g) - x_hat*mean(g*x_hat))/sigma"], 18),
+        (tg.layer_norm, X, W, W),
+        {"wrt": (0, 1, 2)},
+        [
+            "(g*gamma - mean(g*gamma, axis=1) - x_hat*mean(g*gamma*x_hat, axis=1))/sigma",
+            "sum(g*x_hat, axis=0)",
+            "sum(g, axis=0)",
+        ],
+        27,
+    ),
+    "RMS norm": ((tg.rms_norm, X), {}, ["(g - x_hat*mean(g*x_hat))/rms"], 15),
+    "standardize": ((tg.standardize, X), {}, ["(g - mean(g) - x_hat*mean(g*x_hat))/sigma"], 18),
     "standardize without eps": (
-        (lambda x: tg.standardize(x, axis=0, eps=0.0), X), {},
-        ["(g - mean(g) - x_hat*mean(g*x_hat))/sigma"], 18),
+        (lambda x: tg.standardize(x, axis=0, eps=0.0), X),
+        {},
+        ["(g - mean(g) - x_hat*mean(g*x_hat))/sigma"],
+        18,
+    ),
     "variance": ((tg.var, W), {}, ["2/N*(x - mean(x))"], 5),
-    "variance along an axis": (
-        (lambda x: tg.var(x, axis=0), X), {}, ["2*g/N*(x - mean(x))"], 6),
+    "variance along an axis": ((lambda x: tg.var(x, axis=0), X), {}, ["2*g/N*(x - mean(x))"], 6),
     "linear regression": ((least_squares, V, FEATURES, T), {}, ["X.T @ (X @ w - y)"], 4),
     "mean squared error": (
-        (lambda w, X, y: tg.mse_loss(X @ w, y), V, FEATURES, T), {},
-        ["2/N*X.T @ (X @ w - y)"], 6),
-    "ridge regression": (
-        (ridge, V, FEATURES, T, 0.1), {}, ["alpha*w + X.T @ (X @ w - y)"], 7),
+        (lambda w, X, y: tg.mse_loss(X @ w, y), V, FEATURES, T),
+        {},
+        ["2/N*X.T @ (X @ w - y)"],
+        6,
+    ),
+    "ridge regression": ((ridge, V, FEATURES, T, 0.1), {}, ["alpha*w + X.T @ (X @ w - y)"], 7),
     "logistic regression": (
-        (lambda w, X, y: tg.binary_cross_entropy(X @ w, y), V, FEATURES, (T > 0) * 1.0), {},
-        ["X.T @ (sigmoid(X @ w) - y)/N"], 13),
+        (lambda w, X, y: tg.binary_cross_entropy(X @ w, y), V, FEATURES, (T > 0) * 1.0),
+        {},
+        ["X.T @ (sigmoid(X @ w) - y)/N"],
+        13,
+    ),
     "softmax regression": (
         (lambda W, X, y: tg.cross_entropy(X @ W, y), RNG.normal(size=(3, C)), FEATURES, LABELS),
-        {}, ["X.T @ (softmax(X @ W) - one_hot(y))/N"], 15),
+        {},
+        ["X.T @ (softmax(X @ W) - one_hot(y))/N"],
+        15,
+    ),
     "softmax regression of probabilities": (
         (lambda W, X, Y: tg.cross_entropy(X @ W, Y), RNG.normal(size=(3, C)), FEATURES, SHARES),
-        {}, ["X.T @ (softmax(X @ W) - Y)/N"], 15),
+        {},
+        ["X.T @ (softmax(X @ W) - Y)/N"],
+        15,
+    ),
     "bias before batch norm": ((biased, W, X), {}, ["0"], 1),
     "Hessian of logsumexp": (
-        (tg.grad(tg.logsumexp), W), {"upstream": "identity"}, ["diag(s) - s @ s.T"], 13),
+        (tg.grad(tg.logsumexp), W),
+        {"upstream": "identity"},
+        ["diag(s) - s @ s.T"],
+        13,
+    ),
     "relu": ((tg.relu, W), {}, ["where(x > 0, 1, 0)"], 3),
 }
 NAMED = pytest.mark.parametrize("name", CASES)
@@ -146,8 +191,9 @@ def test_a_gradient_reduces_to_the_formula_of_the_textbook(name):
 def test_every_step_and_the_whole_are_proved(name):
     proof = derived(name).proof(examples=5)
     assert proof.ok, str(proof)
-    assert proof.verdict == ("tested only" if "probabilities" in name or "naive" in name else
-                             "proved by rules")
+    assert proof.verdict == (
+        "tested only" if "probabilities" in name or "naive" in name else "proved by rules"
+    )
 
 
 @NAMED

@@ -290,8 +290,11 @@ def _is_row(function: Callable[..., Any]) -> bool:
 
 
 ELEMENTWISE = frozenset(
-    ("exp log tanh sin cos tan sqrt square sinh cosh log1p expm1 reciprocal abs relu leaky_relu "
-     "elu gelu silu sigmoid log_sigmoid softplus softsign").split()
+    [
+        *("exp", "log", "tanh", "sin", "cos", "tan", "sqrt", "square", "sinh", "cosh", "log1p"),
+        *("expm1", "reciprocal", "abs", "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid"),
+        *("log_sigmoid", "softplus", "softsign"),
+    ]
 )
 
 
@@ -353,9 +356,20 @@ def _derive(
         start.append(term)
         results.append(Result(label, short, places, output.dtype))
     return Derivation(
-        title(function), recorded, tuple(results), tuple(start), tuple(naming.definitions),
-        tuple(dict.fromkeys(assumed.facts)), upstream, reading, tuple(dict.fromkeys(laws)), example,
-        function, _targets(example, positions), outcome.shape, assumed.axes,
+        title(function),
+        recorded,
+        tuple(results),
+        tuple(start),
+        tuple(naming.definitions),
+        tuple(dict.fromkeys(assumed.facts)),
+        upstream,
+        reading,
+        tuple(dict.fromkeys(laws)),
+        example,
+        function,
+        _targets(example, positions),
+        outcome.shape,
+        assumed.axes,
     )
 
 
@@ -415,7 +429,9 @@ def _pulled(
     pulled.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(n, kind) for n in listed]
     )
-    pulled.__name__ = f"{name_of(function)}_gradient" if name_of(function).isidentifier() else "gradient"
+    pulled.__name__ = (
+        f"{name_of(function)}_gradient" if name_of(function).isidentifier() else "gradient"
+    )
     return pulled
 
 
@@ -477,7 +493,9 @@ class _Assumed:
         if value.dtype.kind != "f" or not is_distribution(value, axes):
             return None
         self.axes[name] = tuple(dict.fromkeys((*self.axes.get(name, ()), axes)))
-        self.facts.append(f"sum({name}) = 1 along axis {', '.join(map(str, axes))}, as in the example")
+        self.facts.append(
+            f"sum({name}) = 1 along axis {', '.join(map(str, axes))}, as in the example"
+        )
         return term.terms.one
 
 

@@ -86,8 +86,10 @@ def _pointwise(
     name, params = term.extra if isinstance(term.extra, tuple) else (term.extra, ())
     if name == "where":
         return np.where(parts[0] != 0, parts[1], parts[2])
-    given = [None if a.op == "literal" and a.extra.value is None else p
-             for a, p in zip(term.args, parts, strict=True)]
+    given = [
+        None if a.op == "literal" and a.extra.value is None else p
+        for a, p in zip(term.args, parts, strict=True)
+    ]
     return table[name].kernel(*given, **dict(params))
 
 

@@ -44,7 +44,9 @@ class Formula:
         """Write it in MathML."""
         sign = {"=": "=", "<-": "←"}[self.sign]
         left = _mathml_left(self.left)
-        return f'<math display="block"><mrow>{left}<mo>{sign}</mo>{mathml(self.right)}</mrow></math>'
+        return (
+            f'<math display="block"><mrow>{left}<mo>{sign}</mo>{mathml(self.right)}</mrow></math>'
+        )
 
 
 def _latex_left(left: str) -> str:
@@ -174,7 +176,7 @@ def _inlined(shown: Any, defined: Any) -> tuple[Any, Any]:
         everywhere = [*(s for _, s in shown), *(r for _, r in defined)]
         alone = [_alone(s, definition.symbol) for s in everywhere]
         if sum(a for a, _ in alone) == sum(n for _, n in alone) == 1:
-            put = {Sign(definition.symbol): right}
+            put: dict[Shown, Shown] = {Sign(definition.symbol): right}
             shown = [(n, mapped(s, put)) for n, s in shown]
             defined = [(d, mapped(r, put)) for d, r in defined]
             del defined[position]
@@ -189,7 +191,9 @@ def _alone(shown: Any, symbol: str) -> tuple[int, int]:
     direct = sum(isinstance(i, Sign) and i.value == symbol for i in items)
     parts = [_alone(p, symbol) for p in _parts(shown)]
     total = sum(n for _, n in parts)
-    nested = sum(a for (a, _), p in zip(parts, _parts(shown), strict=True) if not isinstance(p, Sign))
+    nested = sum(
+        a for (a, _), p in zip(parts, _parts(shown), strict=True) if not isinstance(p, Sign)
+    )
     return direct + nested, total
 
 
@@ -211,8 +215,8 @@ def rebuilt(shown: Any, change: Callable[[Any], Any]) -> Any:
     if not dataclasses.is_dataclass(shown):
         return shown
     values = {f.name: getattr(shown, f.name) for f in dataclasses.fields(shown)}
-    made = type(shown)(**{k: rebuilt(v, change) for k, v in values.items()})  # type: ignore[operator]
-    return change(made)
+    kind: Any = type(shown)
+    return change(kind(**{k: rebuilt(v, change) for k, v in values.items()}))
 
 
 def mapped(shown: Shown, put: dict[Shown, Shown]) -> Shown:

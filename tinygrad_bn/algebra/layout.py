@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from tinygrad_bn.algebra.patterns import name_of
-from tinygrad_bn.algebra.terms import ONE, Index, Number, Term, natural
+from tinygrad_bn.algebra.terms import ONE, Index, Number, Term, magnitude, natural
 
 Order: TypeAlias = tuple[Index, ...]
 
@@ -106,13 +106,13 @@ class Layout:
 
     # leaves ------------------------------------------------------------------------------------
 
-    def _literal(self, term: Term, order: Order) -> Shown:
+    def _literal(self, term: Term, _: Order) -> Shown:
         return Sign(term.extra.value)
 
     def _null(self, term: Term, order: Order) -> Shown:
         return Product((Sign(Fraction(0)), self.shown(term.args[0], order)), ())
 
-    def _size(self, term: Term, order: Order) -> Shown:
+    def _size(self, term: Term, _: Order) -> Shown:
         return Sign(self.size_name((term.extra,)))
 
     def size_name(self, sizes: tuple[int, ...]) -> str:
@@ -138,7 +138,8 @@ class Layout:
         name, at = self.names.get(term.extra[0], term.extra[0]), term.extra[1]
         rest = iter(term.args)
         places = [
-            self.shown(next(rest), natural(term)) if p == "term"
+            self.shown(next(rest), natural(term))
+            if p == "term"
             else Sign(letter(p) if isinstance(p, Index) else str(p))
             for p in at
         ]
@@ -173,7 +174,7 @@ class Layout:
         return Sum(tuple(items))
 
     def _item(self, term: Term, coefficient: Number, order: Order) -> tuple[bool, Shown]:
-        scaled = term.terms.mul(term.factors, abs(coefficient))
+        scaled = term.terms.mul(term.factors, magnitude(coefficient))
         return coefficient < 0, self.shown(scaled, order)
 
     def _mul(self, term: Term, order: Order) -> Shown:
@@ -221,7 +222,9 @@ class Layout:
         rest = [(b, e) for b, e in factors if b.op != "size" or e != -1]
         for base, exponent in rest:
             if exponent > 0:
-                shown, sizes = self._averaged(base, sizes, order) if exponent == 1 else (None, sizes)
+                shown, sizes = (
+                    self._averaged(base, sizes, order) if exponent == 1 else (None, sizes)
+                )
                 shown = shown or self.shown(base, order)
                 above.append(shown if exponent == 1 else Power(shown, Fraction(exponent)))
             else:
@@ -281,13 +284,7 @@ class Layout:
             product = self._contraction(term, order)
             if product is not None:
                 return product
-            special = self._variance(term, order)
-            if special is not None:
-                return special
         return self._reduced(name, term, order)
-
-    def _variance(self, term: Term, order: Order) -> Shown | None:
-        return None
 
     def _reduced(self, name: str, term: Term, order: Order) -> Shown:
         """Show a reduction; its axes are said only where the formula needs it."""
@@ -416,13 +413,14 @@ def _product(above: list[Shown], below: list[Shown]) -> Shown:
     for part in above:
         plain = isinstance(part, Product) and not part.below and not part.last
         flat += part.above if plain else [part]  # type: ignore[union-attr]
-    sums = [p for p in flat if isinstance(p, Sum)]
-    first = sorted((p for p in flat if not isinstance(p, Sum)), key=_weight)
+    sums: list[Shown] = [p for p in flat if isinstance(p, Sum)]
+    first: list[Shown] = sorted((p for p in flat if not isinstance(p, Sum)), key=_weight)
     if not first and len(sums) == 1:
         first, sums = sums, []
     if not below and len(first) + len(sums) == 1:
         return (first + sums)[0]
-    matrices = [p for p in first if isinstance(p, Matrix)] if len(first) > 1 or below else []
+    several = len(first) > 1 or below
+    matrices = [p for p in first if isinstance(p, Matrix)] if several else []
     if matrices and (below or len(first) > len(matrices)):
         first = [p for p in first if p not in matrices]
         sums = [*matrices, *sums]

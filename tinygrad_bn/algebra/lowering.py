@@ -15,12 +15,13 @@ from tinygrad_bn.algebra.layout import contracted
 from tinygrad_bn.algebra.naming import Definition, total_of
 from tinygrad_bn.algebra.patterns import name_of
 from tinygrad_bn.algebra.reading import Operation
-from tinygrad_bn.algebra.terms import HALF, Index, Number, Place, Term, natural, walk
+from tinygrad_bn.algebra.terms import HALF, Index, Number, Place, Term, magnitude, natural, walk
 from tinygrad_bn.functions.activations import sigmoid, softplus
 from tinygrad_bn.functions.losses import one_hot
 from tinygrad_bn.functions.softmax import logsumexp, softmax
 from tinygrad_bn.graph.primitive import bind, table
 from tinygrad_bn.graph.tensor import Tensor, leaf
+from tinygrad_bn.primitives.contraction import matmul
 from tinygrad_bn.primitives.elementwise import exp, sqrt, square
 from tinygrad_bn.primitives.movement import (
     astype,
@@ -28,7 +29,6 @@ from tinygrad_bn.primitives.movement import (
     permute_dims,
     reshape,
 )
-from tinygrad_bn.primitives.contraction import matmul
 
 Axes: TypeAlias = tuple[Index, ...]
 
@@ -70,13 +70,12 @@ class Lowering:
         """Return a term's value; it is computed once, by whatever indices it is written."""
         if term not in self._made:
             own = {old: new for old, new in _renumbered(term).items() if old != new}
-            if own:
-                laid = self.value(term.terms.move(term, own))
-                back = {new: old for old, new in own.items()}
-                axes = tuple(back.get(i, i) for i in laid.axes)
-                self._made[term] = Laid(laid.value, axes)
-            else:
-                self._made[term] = getattr(self, f"_{term.op}")(term)
+            same = term.terms.move(term, own)
+            if same not in self._made:
+                self._made[same] = getattr(self, f"_{same.op}")(same)
+            back = {new: old for old, new in own.items()}
+            value, axes = self._made[same]
+            self._made[term] = Laid(value, tuple(back.get(i, i) for i in axes))
         return self._made[term]
 
     def together(self, terms: Sequence[Term]) -> tuple[list[Any], Axes]:
@@ -168,8 +167,10 @@ class Lowering:
 
     def _places(self, sides: Sequence[Any]) -> tuple[list[Any], Axes]:
         laid = [
-            self.value(s) if isinstance(s, Term)
-            else Laid(leaf(np.arange(s.size)), (s,)) if isinstance(s, Index)
+            self.value(s)
+            if isinstance(s, Term)
+            else Laid(leaf(np.arange(s.size)), (s,))
+            if isinstance(s, Index)
             else Laid(s, ())
             for s in sides
         ]
@@ -180,7 +181,7 @@ class Lowering:
 
     def _add(self, term: Term) -> Laid:
         items = sorted(term.items, key=lambda item: item[1] < 0)
-        scaled = [term.terms.mul(t.factors, abs(c)) for t, c in items]
+        scaled = [term.terms.mul(t.factors, magnitude(c)) for t, c in items]
         values, axes = self.together(scaled)
         total = values[0] if items[0][1] > 0 else -values[0]
         for value, (_, c) in zip(values[1:], items[1:], strict=True):
@@ -216,7 +217,7 @@ class Lowering:
             if (base, exponent_) not in powers:
                 made = self.value(base)
                 side = above if exponent_ > 0 else below
-                side.append(Laid(_power(made.value, abs(exponent_)), made.axes))
+                side.append(Laid(_power(made.value, magnitude(exponent_)), made.axes))
         return above, below
 
     def _reduce(self, term: Term) -> Laid:
@@ -231,9 +232,11 @@ class Lowering:
         return Laid(bind(table[name], (inner.value,), params), kept)
 
     def _matrix_product(self, k: Index, left: Term, right: Term) -> Laid:
-        a, b = self.value(left), self.value(right)
-        rows = tuple(i for i in a.axes if i != k)
-        columns = tuple(i for i in b.axes if i != k)
+        """Multiply in the order that needs fewer transposes."""
+        sides = [self.value(left), self.value(right)]
+        outer = [tuple(i for i in x.axes if i != k) for x in sides]
+        first = 0 if _turned(sides, outer, k) <= _turned(sides[::-1], outer[::-1], k) else 1
+        (a, b), (rows, columns) = (sides, outer) if first == 0 else (sides[::-1], outer[::-1])
         product = matmul(aligned(a, (*rows, k)), aligned(b, (k, *columns)))
         return Laid(product, (*rows, *columns))
 
@@ -280,7 +283,9 @@ class Lowering:
         made = self.value(term.args[0])
         axes = tuple(p for p in term.extra if isinstance(p, Index))
         shape = tuple(p.size if isinstance(p, Index) else 1 for p in term.extra)
-        value = aligned(made, axes) if isinstance(made.value, Tensor) else leaf(np.array(made.value))
+        value = (
+            aligned(made, axes) if isinstance(made.value, Tensor) else leaf(np.array(made.value))
+        )
         full = tuple(i.size for i in axes)
         value = value if value.shape == full else broadcast_to(value, full)
         return value if full == shape else reshape(value, shape)
@@ -289,6 +294,11 @@ class Lowering:
 def _cast(value: Tensor, dtype: Any) -> Tensor:
     """Return a value in the dtype that it had in the recorded graph."""
     return value if value.dtype == dtype else astype(value, dtype)
+
+
+def _turned(sides: Sequence[Laid], outer: Sequence[Axes], k: Index) -> int:
+    """Count the transposes that a matrix product needs."""
+    return (sides[0].axes != (*outer[0], k)) + (sides[1].axes != (k, *outer[1]))
 
 
 def _renumbered(term: Term) -> dict[Index, Index]:
@@ -364,6 +374,3 @@ def _scaled(laid: Laid, number: float) -> Laid:
     if number == -1:
         return Laid(-laid.value, laid.axes)
     return Laid(number * laid.value, laid.axes)
-
-
-

@@ -13,7 +13,19 @@ from typing import NamedTuple
 
 from tinygrad_bn.algebra.patterns import places_of
 from tinygrad_bn.algebra.rewriting import Rewriter, Step
-from tinygrad_bn.algebra.terms import HALF, ONE, Index, Number, Place, Term, cost, instance, natural, replace, walk
+from tinygrad_bn.algebra.terms import (
+    HALF,
+    ONE,
+    Index,
+    Number,
+    Place,
+    Term,
+    cost,
+    instance,
+    natural,
+    replace,
+    walk,
+)
 
 
 class Definition(NamedTuple):
@@ -258,7 +270,7 @@ def _sizes(total: Term) -> Term:
 def _origin(values: Term) -> tuple[bool, str]:
     """Say whether values are centred, and the name of the variable that they are."""
     items = values.items
-    centred = len(items) == 2 and any(t.op == "mul" or t.op == "reduce" for t, _ in items)
+    centred = len(items) == 2 and any(t.op in ("mul", "reduce") for t, _ in items)
     names = [t.extra[0] for t, _ in items if t.op == "variable"]
     return centred, names[0] if len(names) == 1 else "x"
 
@@ -305,7 +317,12 @@ def repeated(naming: Naming, root: Term) -> Iterator[list[Definition]]:
             uses[part] = uses.get(part, 0) + 1
     for term, count in uses.items():
         known = term.op == "function" and isinstance(term.extra, str) and term.extra in LETTERS
-        if count > 1 and not _is_exp(term) and (known or cost(term) > LONG) and term.op in ("function", "add", "mul"):
+        if (
+            count > 1
+            and not _is_exp(term)
+            and (known or cost(term) > LONG)
+            and term.op in ("function", "add", "mul")
+        ):
             wish = LETTERS.get(term.extra, "u") if known else "u"
             yield [naming.define(wish, "part", term, term)]
 

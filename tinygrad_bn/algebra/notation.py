@@ -8,7 +8,6 @@ from typing import Any
 
 from tinygrad_bn.algebra.layout import (
     Call,
-    Element,
     Matrix,
     Power,
     Product,
@@ -94,10 +93,10 @@ def _text_product(shown: Product) -> str:
 
 # LaTeX -------------------------------------------------------------------------------------------
 
-GREEK = {
+GREEK = (
     *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "lambda"),
     *("mu", "nu", "xi", "pi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega"),
-}
+)
 MATHS = {"exp": r"\exp", "log": r"\log", "tanh": r"\tanh", "sin": r"\sin", "cos": r"\cos"}
 
 
@@ -210,14 +209,7 @@ def _latex_product(shown: Product) -> str:
 
 # MathML ------------------------------------------------------------------------------------------
 
-SYMBOLS = dict(
-    zip(
-        ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "lambda")
-        + ("mu", "nu", "xi", "pi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega"),
-        "αβγδεζηθκλμνξπρστφχψω",
-        strict=True,
-    )
-)
+SYMBOLS = dict(zip(GREEK, "αβγδεζηθκλμνξπρστφχψω", strict=True))
 
 
 def mathml(shown: Shown) -> str:
@@ -322,7 +314,5 @@ def _mathml_product(shown: Product) -> str:
         single = len(shown.below) == 1
         inner = [mathml(p) if single else _mathml_in(p, POWER) for p in shown.below]
         above = f"<mfrac>{_row(above or '<mn>1</mn>')}{_row(thin.join(inner))}</mfrac>"
-    last = [
-        _mathml_in(p, MULTIPLY if isinstance(p, Matrix) else POWER) for p in shown.last
-    ]
+    last = [_mathml_in(p, MULTIPLY if isinstance(p, Matrix) else POWER) for p in shown.last]
     return _row(thin.join([*([above] if above else []), *last]))

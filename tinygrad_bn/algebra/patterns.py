@@ -102,7 +102,9 @@ def _match(pattern: Pattern, value: Any, known: Binding, when: Conditions) -> It
     if isinstance(pattern, ast.Name):
         yield from _name(pattern.id, value, known, when)
     elif isinstance(pattern, ast.Constant | ast.UnaryOp):
-        wanted = float(ast.unparse(pattern)) if "inf" in ast.dump(pattern) else ast.literal_eval(pattern)
+        wanted = (
+            float(ast.unparse(pattern)) if "inf" in ast.dump(pattern) else ast.literal_eval(pattern)
+        )
         same = isinstance(value, Term) and (
             value.op == "literal" and value.extra.value == wanted
             if isinstance(wanted, bool) or math.isinf(wanted)
@@ -189,9 +191,7 @@ def places_of(term: Term) -> tuple[Place, ...]:
     return tuple(next(rest) if p == "term" else p for p in at)
 
 
-def _all(
-    pairs: list[tuple[Pattern, Any]], known: Binding, when: Conditions
-) -> Iterator[Binding]:
+def _all(pairs: list[tuple[Pattern, Any]], known: Binding, when: Conditions) -> Iterator[Binding]:
     if not pairs:
         yield known
         return
@@ -298,7 +298,7 @@ def together(operands: Sequence[Term], kind: str) -> Term:
 def build(pattern: Pattern, binding: Binding, terms: Terms) -> Any:
     """Return what a replacement becomes for the letters of a match."""
     if isinstance(pattern, ast.Constant):
-        value = pattern.value
+        value: Any = pattern.value
         return terms.literal(value) if isinstance(value, bool) else terms.number(value)
     if isinstance(pattern, ast.Name) and pattern.id == "inf":
         return terms.literal(math.inf)

@@ -65,25 +65,17 @@ class Proof:
         lines += [f"given: {fact}" for fact in self.given]
         if self.wrong:
             lines.append(f"fails: {self.wrong}")
-        lines.append(
-            f"against finite differences: {self.differences:.2g} of their estimated error"
-        )
+        lines.append(f"against finite differences: {self.differences:.2g} of their estimated error")
         return "\n  ".join(lines)
 
 
 def prove(derivation: Derivation, laws: Sequence[Step], examples: int) -> Proof:
     """Check a derivation; see ``Derivation.proof``."""
     hypothesis = _hypothesis()
-    strategies = hypothesis.strategies
     failed: list[str] = []
     worst = [0.0]
     checked = [0]
 
-    @hypothesis.settings(
-        max_examples=examples, database=None, deadline=None, derandomize=True,
-        suppress_health_check=list(hypothesis.HealthCheck), phases=[hypothesis.Phase.generate],
-    )
-    @hypothesis.given(strategies.integers(0, 2**32 - 1))
     def run(seed: int) -> None:
         """Draw inputs, and check every step and the whole on them."""
         rng = np.random.default_rng(seed)
@@ -94,7 +86,15 @@ def prove(derivation: Derivation, laws: Sequence[Step], examples: int) -> Proof:
             failed.append(f"{wrong.rule}: {wrong.before!r} = {wrong.after!r}")
         worst[0] = max(worst[0], against_differences(derivation, values, rng))
 
-    run()
+    settings = hypothesis.settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        phases=[hypothesis.Phase.generate],
+    )
+    settings(hypothesis.given(hypothesis.strategies.integers(0, 2**32 - 1))(run))()
     wrong = failed[0] if failed else ""
     return Proof(len(laws), checked[0], wrong, worst[0], derivation.given)
 
@@ -165,9 +165,7 @@ def nudge(values: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]
     return {name: moved(value) for name, value in values.items()}
 
 
-def agree(
-    before: Term, after: Term, values: Mapping[str, Any], nudged: Mapping[str, Any]
-) -> bool:
+def agree(before: Term, after: Term, values: Mapping[str, Any], nudged: Mapping[str, Any]) -> bool:
     """Whether two terms are equal on values, up to what rounding would change in double."""
     indices = sorted(before.free | after.free)
     computed = grids([before, after], values)

@@ -41,9 +41,7 @@ class Operation:
     def on(self, arrays: Sequence[Any], cast: Callable[[Any, Any], Any]) -> tuple[Any, ...]:
         """Return all operands, arrays in their places and dtypes."""
         rest = iter(arrays)
-        return tuple(
-            cast(next(rest), o) if isinstance(o, np.dtype) else o for o in self.operands
-        )
+        return tuple(cast(next(rest), o) if isinstance(o, np.dtype) else o for o in self.operands)
 
 
 class Reading:
@@ -205,7 +203,8 @@ def _elementwise(reading: Reading, node: Tensor, places: Places) -> Reader:
     name = node.op.name
     args = []
     for operand in node.inputs:
-        args.append((yield operand, aligned(places, shape_of(operand))))
+        element = yield operand, aligned(places, shape_of(operand))
+        args.append(element)
     if name == "divide" and (sizes := _count(node)):
         return args[0] / reading.terms.mul((reading.terms.size(i), ONE) for i in sizes)
     if name in ARITHMETIC and not any(_odd(a) for a in args):
@@ -423,7 +422,11 @@ def _counts_back(places: Any) -> bool:
 
 
 def _reach(
-    reading: Reading, items: Sequence[Any], shape: Sequence[int], arrays: Sequence[Any], outer: Places
+    reading: Reading,
+    items: Sequence[Any],
+    shape: Sequence[int],
+    arrays: Sequence[Any],
+    outer: Places,
 ) -> Generator[tuple[Any, Places], Term, list[Place]]:
     """Return the place in the array of what an index expression reads at ``outer``."""
     common = np.broadcast_shapes(*(a.shape for a in arrays)) if arrays else ()

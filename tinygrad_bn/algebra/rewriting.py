@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from tinygrad_bn.algebra.patterns import build, head_of, matches, together
 from tinygrad_bn.algebra.rules import RULES, Rule
@@ -106,10 +106,10 @@ class Rewriter:
                 for binding, left in matches(rule.pattern, term, rule.conditions):
                     made = build(rule.replacement, binding, term.terms)
                     yield rule.name, made if left is None else together([made, left], term.op)
-        for law in LAWS.get(head_of(term)[0], ()):
+        for name, law in LAWS.get(head_of(term)[0], {}).items():
             found = law(self, term)
             if found is not None:
-                yield law.__doc__.split("\n")[0].rstrip("."), found  # type: ignore[union-attr]
+                yield name, found
 
     def steps(self, root: Term) -> list[Step]:
         """List the uses of laws that lead from a term to its normal form, in their order."""
@@ -148,7 +148,7 @@ def _near(term: Term) -> set[str]:
 
 
 def split_sum(rewriter: Rewriter, term: Term) -> Term | None:
-    """a sum of sums is split where a part leaves it."""
+    """Split a sum of sums where a part leaves it, or where it gets shorter."""
     name, over = term.extra
     body = term.args[0]
     if name != "sum":
@@ -177,7 +177,7 @@ def _has_sum(term: Term, over: tuple[object, ...]) -> bool:
 
 
 def merge_cases(rewriter: Rewriter, term: Term) -> Term | None:
-    """cases are added case by case."""
+    """Add cases with one condition case by case."""
     items = term.items
     conditions = dict.fromkeys(c for t, _ in items for c in _conditions(t))
     terms = term.terms
@@ -196,7 +196,7 @@ def merge_cases(rewriter: Rewriter, term: Term) -> Term | None:
 
 
 def within_case(rewriter: Rewriter, term: Term) -> Term | None:
-    """within a case its condition holds."""
+    """Choose the case of a condition inside its own cases."""
     condition, *sides = term.args
     known = [
         rewriter.normal(assumed(side, condition, holds=holds))
@@ -224,7 +224,7 @@ def assumed(term: Term, condition: Term, *, holds: bool) -> Term:
 
 
 def common_factor(rewriter: Rewriter, term: Term) -> Term | None:
-    """a common factor leaves the items."""
+    """Take a common factor out of a sum."""
     content = _content([dict(t.factors) for t, _ in term.items])
     return _divided(term, content) if content else None
 
@@ -249,7 +249,7 @@ def _divided(term: Term, content: dict[Term, Number]) -> Term:
 
 
 def multiply_out(rewriter: Rewriter, term: Term) -> Term | None:
-    """multiplied out and collected."""
+    """Multiply the items of a sum out, if that makes it shorter."""
     items = expanded(rewriter, term)
     if items is None:
         return None
@@ -259,7 +259,7 @@ def multiply_out(rewriter: Rewriter, term: Term) -> Term | None:
 
 
 def multiply_out_sums(rewriter: Rewriter, term: Term) -> Term | None:
-    """sums of products are multiplied out and collected."""
+    """Multiply out below sums too, if that makes it shorter."""
     items: list[tuple[Term, Number]] = []
     changed = False
     for item, coefficient in term.items:
@@ -286,7 +286,7 @@ def _opened(rewriter: Rewriter, term: Term) -> Term:
 
 
 def distribute(rewriter: Rewriter, term: Term) -> Term | None:
-    """a product is multiplied out and collected."""
+    """Multiply a product out, if that makes it shorter."""
     if not any(b.op == "add" and e in (1, 2) for b, e in term.factors):
         return None
     parts = _products(term)
@@ -298,7 +298,7 @@ def distribute(rewriter: Rewriter, term: Term) -> Term | None:
 
 
 def common_denominator(rewriter: Rewriter, term: Term) -> Term | None:
-    """brought to a common denominator."""
+    """Bring a sum to a common denominator, if that makes it shorter."""
     content: dict[Term, Number] = {}
     for t, _ in term.items:
         for base, exponent in t.factors:
@@ -337,11 +337,7 @@ def _products(item: Term) -> list[tuple[Term, Number]]:
     for base, exponent in item.factors:
         if base.op == "add" and exponent in (1, 2):
             for _ in range(int(exponent)):
-                parts = [
-                    ([*t.factors, *left], c * k)
-                    for left, c in parts
-                    for t, k in base.items
-                ]
+                parts = [([*t.factors, *left], c * k) for left, c in parts for t, k in base.items]
                 if len(parts) > MOST_ITEMS:
                     return [(item, ONE)]
         else:
@@ -365,10 +361,18 @@ def common_factor_of(term: Term) -> Term:
     return _divided(term, content) if content else term
 
 
-LAWS: dict[str, tuple[Callable[[Rewriter, Term], Term | None], ...]] = {
-    "sum": (split_sum,),
-    "where": (within_case,),
-    "add": (merge_cases, common_factor, multiply_out, common_denominator, multiply_out_sums),
-    "mul": (distribute,),
+Law: TypeAlias = Callable[[Rewriter, Term], Term | None]
+
+LAWS: dict[str, dict[str, Law]] = {
+    "sum": {"a sum of sums is split": split_sum},
+    "where": {"within a case its condition holds": within_case},
+    "add": {
+        "cases are added case by case": merge_cases,
+        "a common factor leaves the items": common_factor,
+        "multiplied out and collected": multiply_out,
+        "a common denominator": common_denominator,
+        "sums are multiplied out and collected": multiply_out_sums,
+    },
+    "mul": {"a product is multiplied out": distribute},
 }
 """Laws that are used where they make a formula shorter: distribution, in both directions."""

@@ -8,10 +8,8 @@ from tinygrad_bn.algebra.deriving import Result, lowered
 from tinygrad_bn.algebra.naming import Naming
 from tinygrad_bn.algebra.reading import Reading
 from tinygrad_bn.algebra.rewriting import Rewriter
-from tinygrad_bn.errors import DTypeError, ShapeError
 from tinygrad_bn.graph.primitive import bind
 from tinygrad_bn.graph.program import Trace
-from tinygrad_bn.graph.sweep import ancestors
 from tinygrad_bn.graph.tensor import Tensor
 
 LEVELS = ("exact", "rounding", "real")

@@ -24,6 +24,11 @@ MOST_CHOICES = 500
 """In so many ways at most are indices tried when one term may be another at other places."""
 
 
+def magnitude(value: Number) -> Number:
+    """Return a number without its sign."""
+    return value if value >= 0 else -value
+
+
 class Index(NamedTuple):
     """An index that runs over an axis of ``size`` elements; ``number`` tells it from others."""
 
@@ -162,17 +167,15 @@ class Terms:
 
     def delta(self, here: Place, there: Place) -> Term:
         """Return one where two places are the same, else zero."""
-        if here == there and not isinstance(here, float):
+        if here == there:
             return self.one
         if isinstance(here, int) and isinstance(there, int):
             return self.zero
-        sides = sorted((here, there), key=lambda p: (not isinstance(p, Index), _place_key(p)))
+        sides = sorted((here, there), key=_place_key)
         terms = tuple(p for p in sides if isinstance(p, Term))
         return self.make("delta", terms, tuple("term" if p in terms else p for p in sides))
 
-    def mul(
-        self, factors: Iterable[tuple[Term, Number]], coefficient: Number = ONE
-    ) -> Term:
+    def mul(self, factors: Iterable[tuple[Term, Number]], coefficient: Number = ONE) -> Term:
         """Return a product of powers: flat, equal bases collected."""
         powers: dict[Term, Number] = {}
         todo = list(factors)
@@ -249,7 +252,7 @@ class Terms:
     def _bound(self, name: str, over: tuple[Index, ...], body: Term) -> Term:
         """Number bound indices from the lowest number that is not taken outside."""
         outside = body.free.difference(over)
-        renamed: dict[Index, Place] = {}
+        renamed: dict[Index, Index] = {}
         taken = {*outside}
         for index in sorted(over):
             fresh = next(c for c in _candidates(index.size) if c not in taken)
@@ -273,7 +276,9 @@ class Terms:
             name, over = term.extra
             return self._move_bound(term.args[0], name, over, places)
         if term.op == "variable":
-            return self.variable(term.extra[0], self._moved_places(term.args, term.extra[1], places))
+            return self.variable(
+                term.extra[0], self._moved_places(term.args, term.extra[1], places)
+            )
         if term.op == "delta":
             return self.delta(*self._moved_places(term.args, term.extra, places))
         if term.op == "call":
@@ -300,13 +305,13 @@ class Terms:
         taken = set(body.free)
         for place in places.values():
             taken |= {place} if isinstance(place, Index) else getattr(place, "free", frozenset())
-        apart: dict[Index, Place] = {}
+        apart: dict[Index, Index] = {}
         for index in over:
             fresh = next(c for c in _candidates(index.size) if c not in taken)
             taken.add(fresh)
             apart[index] = fresh
         inner = self.move(self.move(body, apart), places)
-        return self._bound(name, tuple(apart.values()), inner)  # type: ignore[arg-type]
+        return self._bound(name, tuple(apart.values()), inner)
 
     def call(self, what: Any, arrays: Sequence[Term], places: Sequence[Place]) -> Term:
         """Return an element of what an operation makes of whole arrays (each an ``array`` term)."""
@@ -314,7 +319,7 @@ class Terms:
         at = tuple("term" if isinstance(p, Term) else p for p in places)
         return self.make("call", (*arrays, *terms), (what, at))
 
-    def array(self, indices: Sequence[Index], body: Term) -> Term:
+    def array(self, indices: Sequence[Place], body: Term) -> Term:
         """Return a whole array: its elements by its own indices."""
         return self.make("array", (body,), tuple(indices))
 
@@ -385,7 +390,7 @@ def _positive(op: str, args: tuple[Term, ...], extra: Any) -> bool:
     if op == "size":
         return True
     if op == "function":
-        return extra == "exp"
+        return bool(extra == "exp")
     if op == "mul":
         coefficient, *exponents = extra if args else (extra,)
         powers = zip(args, exponents, strict=True)
@@ -402,8 +407,7 @@ def _scaled(base: Term, exponent: Number) -> Number | None:
     if exponent.denominator != 1:
         if not (coefficient > 0 and all(b.positive for b, _ in base.factors)):
             return None
-        root = _root(coefficient, exponent)
-        return root
+        return _root(coefficient, exponent)
     if coefficient == 0 and exponent < 0:
         return None
     return Fraction(coefficient) ** exponent.numerator if exponent != 1 else coefficient
@@ -417,7 +421,7 @@ def _root(value: Number, exponent: Number) -> Number | None:
         if root**exponent.denominator != part:
             return None
         parts.append(root)
-    return Fraction(parts[0], parts[1]) ** exponent.numerator  # type: ignore[no-any-return]
+    return Fraction(parts[0], parts[1]) ** exponent.numerator
 
 
 def _content(coefficients: Sequence[Number]) -> Number:
@@ -471,10 +475,11 @@ def cost(root: Term) -> int:
 
 def _operations(term: Term) -> int:
     if term.op == "mul" and term.args:
-        powers = sum(abs(e) != 1 for e in term.extra[1:])
-        return len(term.args) - 1 + powers + (abs(term.coefficient) != 1)
+        powers: int = sum(abs(e) != 1 for e in term.extra[1:])
+        return len(term.args) - 1 + powers + int(abs(term.coefficient) != 1)
     if term.op == "add":
-        return len(term.args) - 1 + sum(abs(c) != 1 for c in term.extra)
+        scaled: int = sum(abs(c) != 1 for c in term.extra)
+        return len(term.args) - 1 + scaled
     return int(term.op in ("function", "reduce", "delta", "call", "null"))
 
 
@@ -504,9 +509,7 @@ def instance(template: Term, term: Term) -> dict[Index, Place] | None:
     wanted = sorted(template.free)
     offered: list[Place] = [*sorted(term.free)]
     offered += [a for part in walk(term) if part.op == "variable" for a in part.args]
-    choices = [
-        [p for p in offered if not isinstance(p, Index) or p.size == i.size] for i in wanted
-    ]
+    choices = [[p for p in offered if not isinstance(p, Index) or p.size == i.size] for i in wanted]
     if math.prod(map(len, choices)) > MOST_CHOICES:
         return None
     for places in itertools.product(*choices):

@@ -92,7 +92,8 @@ class Trace:
 
     def value_of(self, given: Tensor) -> np.ndarray[Any, Any]:
         """Return the value with which an input or a closed-over tensor was recorded."""
-        return self._values[given]
+        found: np.ndarray[Any, Any] = self._values[given]
+        return found
 
     def _names(self) -> dict[Tensor, str]:
         """Name inputs and constants by the user where possible, nodes v1, v2, ..."""
