@@ -42,13 +42,15 @@ def entry(target: Target, found: Derivation, proof: Proof, *, pictured: bool) ->
         section=target.section,
         text=target.why,
         code=f"{target.source}\n\n{target.call}",
-        note=noted(proof),
+        note=noted(found, proof),
         pictured=pictured,
     )
 
 
-def noted(proof: Proof) -> str:
+def noted(found: Derivation, proof: Proof) -> str:
     """Say how far a derivation is checked."""
+    if not found.shorter:
+        return ""
     given = f", given that {' and '.join(proof.given)}" if proof.given else ""
     return f"{proof.verdict.capitalize()}{given}; checked on {proof.examples} random inputs."
 
@@ -56,7 +58,8 @@ def noted(proof: Proof) -> str:
 def line(target: Target, found: Derivation, proof: Proof) -> str:
     """Write one line on a target."""
     before, after = len(found.recorded.nodes), len(found.result.nodes)
-    counts = f"{before:>3} -> {after:<3} {len(found.steps):>3} steps  {proof.verdict:16}"
+    verdict = proof.verdict if found.shorter else "not shorter"
+    counts = f"{before:>3} -> {after:<3} {len(found.steps):>3} steps  {verdict:16}"
     return f"{target.title:40}{counts}{found.formula}"
 
 

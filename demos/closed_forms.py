@@ -399,8 +399,8 @@ def running_sum(x: Tensor) -> Tensor:
     "A convolution",
     options={"wrt": (0, 1)},
     closed=False,
-    x=normal(4, 2, 6, 5),
-    k=normal(3, 2, 3, 2),
+    x=normal(4, 1, 6, 5),
+    k=normal(1, 1, 3, 2),
 )
 def conv(x: Tensor, k: Tensor) -> Tensor:
     """A convolution again, which is not seen: windows and their sums stay what they are."""
@@ -454,9 +454,9 @@ def section(target: Target, before: Sequence[Target]) -> str:
 def told(found: Derivation) -> str:
     """Say how much shorter it became and how far that is checked, before the step of descent."""
     before, after = len(found.recorded.nodes), len(found.result.nodes)
-    form = f"{after} in this form" if found.shorter else "no shorter form found"
     verdict = found.proof(examples=EXAMPLES).verdict
-    return f"{before} operations recorded, {form} ({verdict}). A step of gradient descent:\n"
+    form = f"{after} in this form ({verdict})" if found.shorter else "no shorter form found"
+    return f"{before} operations recorded, {form}. A step of gradient descent:\n"
 
 
 def fenced(language: str, text: str) -> str:
