@@ -84,6 +84,28 @@ class Formulas:
         compared = self.terms.apply("greater", self.variable(), self.terms.zero)
         return self.terms.apply("where", compared, a, b)
 
+    def sums(self):
+        """Draw a sum of products of sums, some of them below sums, that share parts."""
+        x, y, z = (self.term(1) for _ in range(3))
+        over = [self.index()]
+        if self.rng.random() < 0.3:
+            return self.terms.number(self.among((1, 2))) * y - x * y / (x + z)
+        items = [x * (y + z), x * y, (x - y) ** 2, self.cases(x, y), self.cases(x, z)]
+        items += [self.terms.sum(over, x * (y + z)), self.terms.sum(over, x * y), y / (x + z)]
+        chosen = self.rng.permutation(len(items))[: self.rng.integers(2, 5)]
+        whole = items[chosen[0]]
+        for position in chosen[1:]:
+            whole = whole + self.terms.number(self.among((1, -1))) * items[position]
+        return self.terms.sum(over, whole) if self.rng.random() < 0.5 else whole
+
+    def product(self, head):
+        """Draw a product of sums, or cases within cases."""
+        x, y, z = (self.term(1) for _ in range(3))
+        if head == "mul":
+            return (x + y) * (z - x) * y / (x + y)
+        outer = self.cases(x, y)
+        return self.terms.apply("where", outer.args[0], z * outer, outer) if outer.args else outer
+
     def values(self, *terms):
         """Draw values for every variable of terms."""
         found = {}

@@ -5,10 +5,15 @@ import pytest
 from formulas import Formulas, instance, sides, wrong_sides
 from hypothesis import given, strategies as st
 
+import tinygrad_bn as tg
+from tinygrad_bn.algebra import rewriting
 from tinygrad_bn.algebra.evaluating import WIDE, grids
-from tinygrad_bn.algebra.patterns import build, matches, together
+from tinygrad_bn.algebra.patterns import build, head_of, matches, together
 from tinygrad_bn.algebra.proving import agree, nudge
-from tinygrad_bn.algebra.rules import RULES
+from tinygrad_bn.algebra.reading import Reading
+from tinygrad_bn.algebra.rewriting import LAWS, Rewriter
+from tinygrad_bn.algebra.rules import RULES, real
+from tinygrad_bn.algebra.terms import Index, Terms, cost, walk
 
 RULES_BY_NAME = pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -80,3 +85,118 @@ def test_a_wrong_rule_is_caught(rule):
         wrong = list(wrong_sides(rule.right))
         assert wrong
         assert any(caught(rule, replacement) for replacement in wrong)
+
+
+LAW_NAMES = [(head, name) for head, laws in LAWS.items() for name in laws]
+
+
+def uses(head, name, count=400):
+    """Yield what a law makes of random formulas: before, after, and where they came from."""
+    law = LAWS[head][name]
+    for seed in range(count):
+        formulas = Formulas(np.random.default_rng(seed))
+        root = formulas.sums() if head in ("sum", "add") else formulas.product(head)
+        rewriter = Rewriter()
+        for term in walk(rewriter.normal(formulas.term()) + root):
+            if head in head_of(term):
+                after = law(rewriter, term)
+                if after is not None and after is not term:
+                    yield term, after, formulas
+
+
+@pytest.mark.parametrize(("head", "name"), LAW_NAMES)
+def test_a_law_that_chooses_keeps_values(head, name):
+    found = 0
+    for before, after, formulas in uses(head, name):
+        assert equal(before, after, formulas), f"{before} is not {after}"
+        found += 1
+    assert found > 3
+
+
+@pytest.mark.parametrize(("head", "name"), LAW_NAMES)
+def test_a_law_that_forgets_a_part_is_caught(head, name):
+    pairs = ((b, spoilt(a), formulas) for b, a, formulas in uses(head, name))
+    assert any(not equal(*pair) for pair in pairs)
+
+
+def spoilt(term):
+    """Drop an item or a factor of a term, exchange its cases, or double it."""
+    terms = term.terms
+    if term.op == "add":
+        return terms.add(term.items[1:])
+    if term.op == "mul" and len(term.args) > 1:
+        return terms.mul(term.factors[1:], term.coefficient)
+    if "where" in head_of(term):
+        condition, here, there = term.args
+        return terms.apply("where", condition, there, here)
+    return term + term
+
+
+@given(seed=SEEDS)
+def test_a_normal_form_has_the_same_values_and_is_its_own(seed):
+    formulas = Formulas(np.random.default_rng(seed))
+    term = formulas.term(3)
+    rewriter = Rewriter()
+    normal = rewriter.normal(term)
+    assert equal(term, normal, formulas)
+    assert Rewriter().normal(normal) is normal
+    assert rewriter.uses_left > 0
+
+
+@given(seed=SEEDS)
+def test_a_formula_read_at_other_places_is_the_formula_there(seed):
+    formulas = Formulas(np.random.default_rng(seed))
+    term = formulas.term(3)
+    for index in term.free:
+        place = formulas.index(index.size)
+        moved = formulas.terms.move(term, {index: place})
+        values = formulas.values(term, moved)
+        whole = grids([term], values)[term].on(sorted(term.free))
+        axis = sorted(term.free).index(index)
+        there = grids([moved], values)[moved]
+        if place in term.free and place != index:
+            continue
+        order = sorted(moved.free)
+        expected = np.moveaxis(whole, axis, -1)
+        rest = [i for i in sorted(term.free) if i != index] + [place]
+        np.testing.assert_array_equal(
+            np.broadcast_to(there.on(rest), expected.shape), expected, strict=False
+        )
+        assert set(order) <= set(rest)
+
+
+def test_equal_formulas_are_one_object():
+    terms = Terms()
+    i, j = Index(3, 0), Index(3, 1)
+    x, y = terms.variable("x", [i]), terms.variable("y", [i])
+    assert (x + y) * y is y * (y + x)
+    assert x - x is terms.zero
+    assert (x * y) ** 2 / y is x**2 * y
+    moved = [terms.sum([k], terms.variable("x", [k])) for k in (i, j)]
+    assert moved[0] is moved[1]
+
+
+def test_a_written_zero_is_kept():
+    """NaN times 0 is NaN: only what cancels is dropped."""
+    read = Reading(tg.trace(lambda x: 0.0 * x + x, np.ones(3)))
+    (output,) = read.trace.results
+    assert "0" in repr(Rewriter().normal(read.element(output, read.indices(output))))
+
+
+def test_rules_say_what_they_are():
+    assert len({r.name for r in RULES}) == len(RULES)
+    assert str(RULES[0]) == "exponential of a sum: exp(a + b) = exp(a) * exp(b)"
+    for rule in RULES:
+        assert rule.exactness.value == "real arithmetic only"
+        assert len(str(rule)) < 160
+
+
+def test_rewriting_ends_when_its_uses_are_spent(monkeypatch):
+    """Whatever the rules are: here two that undo each other, each time with one more factor."""
+    monkeypatch.setattr(rewriting, "USES", 3)
+    grows = (real("there", "sin(a)", "cos(2 * a)"), real("back", "cos(a)", "sin(2 * a)"))
+    terms = Terms()
+    term = terms.apply("sin", terms.variable("x"))
+    rewriter = Rewriter(grows)
+    assert cost(rewriter.normal(term)) >= cost(term)
+    assert rewriter.uses_left == 0

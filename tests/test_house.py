@@ -32,6 +32,7 @@ FLOORS = {
     "viz": 2,
     "functions": 3,
     "transforms": 4,
+    "algebra": 5,
     "optim": 5,
     "data": 5,
     "nn": 6,

@@ -260,7 +260,7 @@ if TYPE_CHECKING:
     from tinygrad_bn import optim as optim
     from tinygrad_bn import testing as testing
     from tinygrad_bn import viz as viz
-    from tinygrad_bn.algebra import Derivation as Derivation, derive as derive
+    from tinygrad_bn.algebra import Derivation as Derivation, derive as derive, simplify as simplify
 
 __version__ = "0.1.0"
 __array_api_version__ = "2024.12"
