@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from tinygrad_bn.cli.check import check
+from tinygrad_bn.cli.derive import UPSTREAM, derive
 from tinygrad_bn.cli.draw import BACKWARD, draw, explore
 from tinygrad_bn.cli.loading import DTYPES, Usage
 from tinygrad_bn.testing.generators.values import KINDS
@@ -56,6 +57,22 @@ example:
 exit status: 0 the page was written, 2 it was not
 """
 
+DERIVE = f"""\
+{ARGUMENTS}
+  y:=[0,2,1]    a list has its name in the formula, any other constant its value
+
+examples:
+  tinygrad-bn derive tinygrad_bn:batch_norm x=8,4 gamma=4 beta=4 --wrt x,gamma,beta
+  tinygrad-bn derive tinygrad_bn:cross_entropy logits=4,3 target:=[0,2,1,1] --steps
+  tinygrad-bn derive model.py:loss w=4 x=8,4 y=8 --html --out loss.html
+
+exit status: 0 the gradient was derived, 2 it was not
+"""
+
+WRT = "names of the arguments to differentiate by, with commas (default: the first)"
+COTANGENT = """gradient by the result: an array g (symbolic), all ones, or one for each element
+(identity): the Jacobian (default ones for a single number, else symbolic)"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status.
@@ -102,12 +119,13 @@ def _seed(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tinygrad-bn",
-        description="Check the gradients of a function in a file of your own, or draw its graph.",
+        description="Check or derive the gradients of your own function, or draw its graph.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     _add_check(commands)
     _add_draw(commands)
     _add_explore(commands)
+    _add_derive(commands)
     return parser
 
 
@@ -159,6 +177,25 @@ def _add_explore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--engine", default="auto", help=ENGINE)
 
 
+def _add_derive(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        commands,
+        "derive",
+        "derive the gradient of a function in closed form",
+        "Record the gradient of a function at a random point, and rewrite it by the laws of real\n"
+        "arithmetic until none makes it shorter.",
+        DERIVE,
+    )
+    add = parser.add_argument
+    add("--wrt", metavar="NAMES", help=WRT)
+    add("--upstream", choices=UPSTREAM, help=COTANGENT)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--latex", action="store_true", help="LaTeX instead of text")
+    form.add_argument("--html", action="store_true", help="a page with formulas, steps and graphs")
+    form.add_argument("--steps", action="store_true", help="below the text the laws that were used")
+    add("--out", metavar="FILE", help="file (default: printed; of a page FUNCTION.html)")
+
+
 def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
@@ -181,5 +218,6 @@ def _command(
     add("--kind", choices=KINDS, default="generic", help="kind of the values (default generic)")
     add("--dtype", choices=DTYPES, default="float64", help="dtype of the values (default float64)")
     add("--domain", default="-2,2", help="bounds of the values, as --domain=-3,3 (default -2,2)")
-    parser.set_defaults(carry_out={"check": check, "draw": draw, "explore": explore}[name])
+    carried = {"check": check, "draw": draw, "explore": explore, "derive": derive}
+    parser.set_defaults(carry_out=carried[name])
     return parser
