@@ -247,6 +247,8 @@ class Terms:
     def reduce(self, name: str, indices: Iterable[Index], body: Term) -> Term:
         """Return another reduction over indices: ``max``, ``min``, ``prod``, ``any``, ``all``."""
         over = tuple(dict.fromkeys(indices))
+        if name in ("max", "min"):
+            over = tuple(i for i in over if i in body.free)
         return self._bound(name, over, body) if over else body
 
     def _bound(self, name: str, over: tuple[Index, ...], body: Term) -> Term:
