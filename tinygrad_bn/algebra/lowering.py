@@ -103,8 +103,8 @@ class Lowering:
         else:
             tensor = self.inputs[name]
             own = [p for p in at if isinstance(p, Index)]
-            if len(own) == len(set(own)) == _long(tensor.shape):
-                kept = tuple(n for n in tensor.shape if n != 1)
+            kept = tuple(n for n in tensor.shape if n != 1)
+            if tuple(p.size for p in own) == kept and len(own) == len(set(own)):
                 flat = tensor if tensor.shape == kept else reshape(tensor, kept)
                 return Laid(flat, tuple(own))
             return self._indexed(tensor, at, term.args)
@@ -273,8 +273,8 @@ class Lowering:
         operands = what.on([self._array(a) for a in arrays], _cast)
         made = bind(what.op, operands, dict(what.params))
         own = [p for p in at if isinstance(p, Index)]
-        if len(own) == len(set(own)) == _long(made.shape):
-            kept = tuple(n for n in made.shape if n != 1)
+        kept = tuple(n for n in made.shape if n != 1)
+        if tuple(p.size for p in own) == kept and len(own) == len(set(own)):
             return Laid(made if made.shape == kept else reshape(made, kept), tuple(own))
         return self._indexed(made, at, term.args[len(arrays) :])
 
@@ -309,11 +309,6 @@ def _renumbered(term: Term) -> dict[Index, Index]:
         found[index] = Index(index.size, counts.get(index.size, 0))
         counts[index.size] = counts.get(index.size, 0) + 1
     return found
-
-
-def _long(shape: Sequence[int]) -> int:
-    """Count the axes of more than one element."""
-    return len([n for n in shape if n != 1])
 
 
 def _extent(laid: Laid) -> int:

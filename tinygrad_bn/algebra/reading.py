@@ -125,14 +125,14 @@ class Reading:
                 return self.constant(value.flat[0].item())
         return self.terms.variable(name, places)
 
-    def place(self, array: Any, places: Places) -> Place | None:
-        """Return what an array of positions counts, where it counts along an axis: that place."""
+    def place(self, array: Any, places: Places, length: int) -> Place | None:
+        """Return the place that positions in an axis of a length are, where they count it off."""
         if not isinstance(array, Tensor) or array in self._known or array in self._given:
             return None
         value = self.values[self.names[array]]
         for axis, n in enumerate(value.shape):
             line = np.arange(n).reshape([n if a == axis else 1 for a in range(value.ndim)])
-            if value.size == n > 1 and value.dtype.kind in "iu" and (value == line).all():
+            if value.size == n == length > 1 and value.dtype.kind in "iu" and (value == line).all():
                 return places[axis]
         return int(value.item()) if value.size == 1 and value.dtype.kind in "iu" else None
 
@@ -447,7 +447,7 @@ def _reach(
                 picked, queue = tuple(queue[: len(common)]), queue[len(common) :]
             array = next(waiting)
             at = aligned(picked, array.shape)
-            known = reading.place(array, at)
+            known = reading.place(array, at, n)
             inner.append((yield array, at) if known is None else known)
         else:
             place = queue.pop(0)
@@ -527,7 +527,7 @@ def _take(reading: Reading, node: Tensor, places: Places) -> Reader:
         return (yield from _whole(reading, node, places))
     axis = 0 if axis is None else axis % x.ndim
     at = places[axis : axis + indices.ndim]
-    known = reading.place(indices, at)
+    known = reading.place(indices, at, x.shape[axis])
     place = (yield indices, aligned(at, indices.shape)) if known is None else known
     rest = aligned((*places[:axis], 0, *places[axis + indices.ndim :]), x.shape)
     return (yield x, (*rest[:axis], place, *rest[axis + 1 :]))
@@ -539,7 +539,7 @@ def _take_along_axis(reading: Reading, node: Tensor, places: Places) -> Reader:
     if axis is None or _counts_back(indices):
         return (yield from _whole(reading, node, places))
     at = aligned(places, indices.shape)
-    known = reading.place(indices, at)
+    known = reading.place(indices, at, x.shape[axis])
     place = (yield indices, at) if known is None else known
     inner = [0 if n == 1 else p for n, p in zip(x.shape, places, strict=True)]
     inner[axis] = place
@@ -553,7 +553,7 @@ def _scatter_along_axis(reading: Reading, node: Tensor, places: Places) -> Reade
         return (yield from _whole(reading, node, places))
     (k,) = fresh([indices.shape[axis]], places)
     at = aligned((*places[:axis], k, *places[axis + 1 :]), indices.shape)
-    known = reading.place(indices, at)
+    known = reading.place(indices, at, node.shape[axis])
     place = (yield indices, at) if known is None else known
     value = yield x, aligned((*places[:axis], k, *places[axis + 1 :]), x.shape)
     hit = reading.terms.delta(places[axis], place)
