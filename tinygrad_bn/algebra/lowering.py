@@ -71,6 +71,8 @@ class Lowering:
         if term not in self._made:
             own = {old: new for old, new in _renumbered(term).items() if old != new}
             same = term.terms.move(term, own)
+            if same.op != term.op:  # a sum whose sign turned: it would turn back for ever
+                own, same = {}, term
             if same not in self._made:
                 self._made[same] = getattr(self, f"_{same.op}")(same)
             back = {new: old for old, new in own.items()}
