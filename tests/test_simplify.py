@@ -10,7 +10,6 @@ from hypothesis import given
 from test_footguns import restored
 
 import tinygrad_bn as tg
-from tinygrad_bn.algebra.patterns import parse
 from tinygrad_bn.algebra.rules import Exactness
 from tinygrad_bn.algebra.whole import INDIFFERENT, LEVELS, Terms, cost, one_pass, simplified
 from tinygrad_bn.algebra.whole_rules import FLOATS, ONCE, ONE_DTYPE, RULES
@@ -411,7 +410,7 @@ def opposite(rule):
     """Return a rule with the replacement's opposite."""
     truths = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"} | TRUTHS
     right = f"{'logical_not' if rule.head in truths else 'negative'}({rule.right})"
-    return replace(rule, right=right, replacement=parse(right))
+    return replace(rule, right=right)
 
 
 def without(rule, position):
