@@ -1,9 +1,13 @@
 """derive: the formulas of the textbook, from the recorded graph, printed exactly and proved."""
 
+from dataclasses import replace
+from xml.etree import ElementTree as ET
+
 import numpy as np
 import pytest
 
 import tinygrad_bn as tg
+from tinygrad_bn.algebra.simplifying import replayed
 
 RNG = np.random.default_rng(0)
 N, C = 5, 4
@@ -206,3 +210,171 @@ def test_the_closed_form_runs_and_gives_the_recorded_values(name):
         if derivation.upstream != "identity":
             assert ours.shape == recorded.shape
             np.testing.assert_allclose(ours.data, recorded.data, rtol=1e-12, atol=1e-14)
+
+
+def test_a_derivation_says_what_its_letters_mean():
+    assert str(derived("batch norm")) == (
+        "dL/dx = gamma/sigma*(g - mean(g) - x_hat*mean(g*x_hat))\n"
+        "dL/dgamma = sum(g*x_hat)\n"
+        "dL/dbeta = sum(g)\n"
+        "  where sigma = sqrt(1e-05 + var(x))\n"
+        "        x_hat = (x - mean(x))/sigma\n"
+        "        mean, sum and var along axis 0"
+    )
+    assert str(derived("cross-entropy of labels")) == (
+        "dcross_entropy/dlogits = (softmax(logits) - y)/N\n"
+        "  where y = one_hot(target)\n"
+        "        N = 5\n"
+        "        softmax along axis 1"
+    )
+    assert str(derived("cross-entropy, naive")) == (
+        "dnaive/dz = (softmax(z) - y)/N\n"
+        "  where N = 5\n"
+        "        sum(y) = 1 along axis 1, as in the example\n"
+        "        softmax along axis 1"
+    )
+
+
+def test_the_formulas_in_latex():
+    assert derived("batch norm").latex() == (
+        "\\begin{aligned}\n"
+        "\\frac{\\partial L}{\\partial x} &= \\frac{\\gamma}{\\sigma} \\left(g - "
+        "\\operatorname{mean}\\left(g\\right) - \\hat{x} \\, "
+        "\\operatorname{mean}\\left(g \\, \\hat{x}\\right)\\right) \\\\\n"
+        "\\frac{\\partial L}{\\partial \\gamma} &= "
+        "\\operatorname{sum}\\left(g \\, \\hat{x}\\right) \\\\\n"
+        "\\frac{\\partial L}{\\partial \\beta} &= \\operatorname{sum}\\left(g\\right) \\\\\n"
+        "\\text{where } \\sigma &= \\sqrt{10^{-5} + \\operatorname{var}\\left(x\\right)} \\\\\n"
+        "\\hat{x} &= \\frac{x - \\operatorname{mean}\\left(x\\right)}{\\sigma} \\\\\n"
+        "&\\text{mean, sum and var along axis 0}\n"
+        "\\end{aligned}"
+    )
+    assert "X^{\\top} \\left(X w - y\\right)" in derived("linear regression").latex()
+    assert "\\operatorname{diag}\\left(s\\right) - s s^{\\top}" in (
+        derived("Hessian of logsumexp").latex()
+    )
+
+
+@NAMED
+def test_latex_and_mathml_are_well_formed(name):
+    derivation = derived(name)
+    latex = derivation.latex()
+    assert latex.count("{") == latex.count("}")
+    assert latex.count("\\left") == latex.count("\\right")
+    root = ET.fromstring(f"<page>{derivation.mathml()}</page>")  # noqa: S314  (our own)
+    assert root.findall("math")
+    ET.fromstring(f"<page>{derivation._repr_html_()}</page>")  # noqa: S314  (our own)
+    assert derivation._repr_latex_() == f"$${latex}$$"
+
+
+def test_a_step_of_gradient_descent():
+    steps = {
+        name: [str(s) for s in derived(name).descent()]
+        for name in ("softmax regression", "linear regression", "ridge regression", "batch norm")
+    }
+    assert steps["linear regression"] == ["w <- w - eta*X.T @ (X @ w - y)"]
+    assert steps["softmax regression"] == ["W <- W - eta/N*X.T @ (softmax(X @ W) - one_hot(y))"]
+    assert steps["ridge regression"] == ["w <- w - eta*(alpha*w + X.T @ (X @ w - y))"]
+    assert steps["batch norm"][1] == "gamma <- gamma - eta*sum(g*x_hat)"
+    assert derived("logsumexp").descent("alpha")[0].latex() == (
+        "z &\\leftarrow z - \\alpha \\operatorname{softmax}\\left(z\\right)"
+    )
+
+
+def test_steps_name_their_law_and_where_they_began():
+    steps = derived("variance").steps
+    assert {s.rule for s in steps} >= {"a sum of sums is split", "a constant factor leaves a sum"}
+    assert any("test_derive.py" in s.where for s in derived("batch norm by hand").steps)
+    assert all(s.before != s.after for s in steps)
+    assert str(steps[0]) == f"{steps[0].rule}: {steps[0].before} = {steps[0].after}"
+
+
+def test_the_result_can_be_drawn_differentiated_and_run():
+    derivation = derived("sigmoid")
+    assert "def sigmoid(x)" in derivation.program()
+    source = tg.viz.graph(derivation.result).source
+    assert "exp" in source
+    x = tg.Tensor(W, requires_grad=True)
+    curvature = tg.derive(tg.grad(lambda x: tg.softplus(x).sum()), x)
+    assert curvature.formula == "g*s*(1 - s)"
+    again = tg.grad(lambda x: sum(r.sum() for r in run(derivation.result, x)))(W)
+    s = 1 / (1 + np.exp(-W))
+    np.testing.assert_allclose(again.data, s * (1 - s) * (1 - 2 * s), rtol=1e-12)
+
+
+def run(trace, *arguments):
+    return replayed(trace, arguments)
+
+
+def test_names_of_tensors_and_items_are_used():
+    x = tg.Tensor(W, name="kappa")
+    assert str(tg.derive(lambda x: tg.tanh(x).sum(), x)) == "dL/dkappa = 1 - tanh(kappa)**2"
+    model = {"w": W, "b": W}
+    derivation = tg.derive(lambda p: (p["w"] * p["b"]).sum(), model)
+    assert derivation.formulas == {"p['w']": "b", "p['b']": "w"}
+
+
+@pytest.mark.parametrize(
+    ("function", "example", "formula"),
+    [
+        (tg.cumulative_sum, W, "flip(cumulative_sum(flip(g)))"),
+        (tg.conv1d, RNG.normal(size=(1, 2, 6)), None),
+        (lambda x: tg.max(x, axis=1), X, "g*(x == max(x))/sum(x == max(x))"),
+    ],
+)
+def test_where_no_shorter_form_is_found_it_is_said(function, example, formula):
+    more = (RNG.normal(size=(3, 2, 3)),) if formula is None else ()
+    derivation = tg.derive(function, example, *more)
+    assert not derivation.shorter
+    assert "no shorter form was found than the gradient that was recorded" in str(derivation)
+    assert len(derivation.result.nodes) <= len(derivation.recorded.nodes)
+    assert formula in (None, derivation.formula)
+    assert derivation.proof(examples=3).ok
+
+
+def test_a_wrong_step_and_a_wrong_result_are_found_by_the_proof():
+    derivation = derived("softmax")
+    first, *rest = derivation._laws
+    wrong = first._replace(after=first.after + first.after)
+    proof = replace(derivation, _laws=(wrong, *rest)).proof(examples=3)
+    assert not proof.ok
+    assert proof.verdict == "wrong"
+    assert first.rule in str(proof)
+    (result,) = derivation.results
+    twice = (replace(result, term=result.term + result.term),)
+    proof = replace(derivation, results=twice).proof(examples=3)
+    assert proof.wrong == ""
+    assert proof.differences > 1
+    assert proof.verdict == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: tg.derive(3, W), TypeError, "derive of a int, which is no function."),
+        (lambda: tg.derive(tg.softmax, W, upstream="one"), ValueError, "derive: upstream='one'."),
+        (
+            lambda: tg.derive(tg.softmax, W, wrt=1),
+            ValueError,
+            "derive: wrt=1 of softmax, with an example of 1 arguments.",
+        ),
+        (
+            lambda: tg.derive(tg.softmax, LABELS),
+            TypeError,
+            (
+                "derive by argument 0 (z) of softmax: its dtype is int64, and gradients exist for "
+                "floating-point values only."
+            ),
+        ),
+        (
+            lambda: tg.derive(lambda x: (x, x), W),
+            RuntimeError,
+            "derive of <lambda>: the result is a tuple.",
+        ),
+    ],
+)
+def test_bad_input_gets_a_clear_error(call, kind, message):
+    with pytest.raises(kind) as caught:
+        call()
+    assert str(caught.value).split("\n")[0] == message
+    assert "fix:" in str(caught.value)

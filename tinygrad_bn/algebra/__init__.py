@@ -5,4 +5,4 @@ values.
 """
 
 from tinygrad_bn.algebra.deriving import Derivation as Derivation, derive as derive
-#from tinygrad_bn.algebra.simplifying import simplify as simplify
+from tinygrad_bn.algebra.simplifying import simplify as simplify
