@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import html
-import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,13 +20,13 @@ from tinygrad_bn.algebra.notation import text
 from tinygrad_bn.algebra.proving import Proof, prove
 from tinygrad_bn.algebra.reading import Places, Reading, fresh
 from tinygrad_bn.algebra.rewriting import Rewriter, Step
-from tinygrad_bn.algebra.terms import Index, Term, natural, replace
+from tinygrad_bn.algebra.terms import Index, Term, natural, places_of, replace
 from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.tensor import Tensor, as_constant, leaf
 from tinygrad_bn.transforms.derivatives import vjp
-from tinygrad_bn.transforms.lifting import argument_names, name_of
+from tinygrad_bn.transforms.lifting import argument_names, labelled, name_of
 from tinygrad_bn.transforms.tracing import trace
 
 NO_SHORTER = "no shorter form was found than the gradient that was recorded"
@@ -58,7 +57,6 @@ class Derivation:
     function: str
     recorded: Trace
     results: tuple[Result, ...]
-    start: tuple[Term, ...]
     definitions: tuple[Definition, ...]
     given: tuple[str, ...]
     upstream: str
@@ -273,29 +271,25 @@ def derive(
         )
     positions = _positions(function, example, wrt)
     given = tuple(_array(v) for v in example)
-    outcome = trace(function, *given).outputs
+    forward = trace(function, *given)
+    outcome = forward.outputs
     if not isinstance(outcome, Tensor):
         raise GradientError(
             f"derive of {name_of(function)}: the result is a {type(outcome).__name__}.",
             "Return one tensor.",
         )
     if upstream is None:
-        upstream = "ones" if outcome.size == 1 or _is_row(function) else "symbolic"
+        upstream = "ones" if outcome.size == 1 or _is_elementwise(forward) else "symbolic"
     return _derive(function, given, positions, outcome, upstream)
 
 
-def _is_row(function: Callable[..., Any]) -> bool:
+def _is_elementwise(forward: Trace) -> bool:
     """Whether a function is elementwise in one argument, so that its derivative is too."""
-    return getattr(function, "__name__", "") in ELEMENTWISE
-
-
-ELEMENTWISE = frozenset(
-    [
-        *("exp", "log", "tanh", "sin", "cos", "tan", "sqrt", "square", "sinh", "cosh", "log1p"),
-        *("expm1", "reciprocal", "abs", "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid"),
-        *("log_sigmoid", "softplus", "softsign"),
-    ]
-)
+    if len(forward.inputs) != 1 or not forward.nodes:
+        return False
+    shape = forward.inputs[0].shape
+    same = {node.op.family for node in forward.nodes} <= {"elementwise"}
+    return same and all(node.shape == shape for node in forward.nodes)
 
 
 def _array(value: Any) -> Any:
@@ -346,30 +340,29 @@ def _derive(
     outputs, _, _ = flatten(recorded.outputs)
     labels = _labels(example, positions, names)
     assumed = _Assumed(reading, rewriter)
-    results, start, laws = [], [], []
+    results, laws = [], []
     for label, output in zip(labels, outputs, strict=True):
         places, term = _read(reading, recorded, output, outcome, upstream)
         normal = assumed(rewriter.normal(term))
         short = naming.named(normal)
         laws += rewriter.steps(term) + assumed.steps + naming.steps
         assumed.steps, naming.steps = [], []
-        start.append(term)
         results.append(Result(label, short, places, output.dtype))
+    rewriter.spread(reading.origins)
     return Derivation(
-        title(function),
-        recorded,
-        tuple(results),
-        tuple(start),
-        tuple(naming.definitions),
-        tuple(dict.fromkeys(assumed.facts)),
-        upstream,
-        reading,
-        tuple(dict.fromkeys(laws)),
-        example,
-        function,
-        _targets(example, positions),
-        outcome.shape,
-        assumed.axes,
+        function=title(function),
+        recorded=recorded,
+        results=tuple(results),
+        definitions=tuple(naming.definitions),
+        given=tuple(dict.fromkeys(assumed.facts)),
+        upstream=upstream,
+        called=function,
+        targets=_targets(example, positions),
+        shape=outcome.shape,
+        summing_to_one=assumed.axes,
+        _reading=reading,
+        _laws=tuple(dict.fromkeys(laws)),
+        _example=example,
     )
 
 
@@ -424,14 +417,9 @@ def _pulled(
         return found[0] if len(positions) == 1 else found
 
     cotangent = next(n for n in ("g", "g_out", "cotangent") if n not in names)
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    listed = [*names] + ([cotangent] if upstream != "ones" else [])
-    pulled.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(n, kind) for n in listed]
-    )
-    pulled.__name__ = (
-        f"{name_of(function)}_gradient" if name_of(function).isidentifier() else "gradient"
-    )
+    known = name_of(function).isidentifier()
+    name = f"{name_of(function)}_gradient" if known else "gradient"
+    labelled(pulled, name, [*names, *([cotangent] if upstream != "ones" else [])])
     return pulled
 
 
@@ -456,9 +444,8 @@ def _read(
         """Put a one-hot in for the cotangent."""
         if part.op != "variable" or part.extra[0] != cotangent:
             return None
-        rest = iter(part.args)
-        at = [next(rest) if p == "term" else p for p in part.extra[1]]
-        return terms.mul((terms.delta(a, b), 1) for a, b in zip(at, outer, strict=True))
+        sides = zip(places_of(part), outer, strict=True)
+        return terms.mul((terms.delta(a, b), 1) for a, b in sides)
 
     return (*outer, *places), replace(term, swap)
 
@@ -512,21 +499,16 @@ def lowered(
     results: Sequence[Result],
     definitions: Sequence[Definition],
     recorded: Trace,
-    outputs: Any = None,
 ) -> Trace:
     """Return a trace that computes results by their formulas, with the inputs of a recorded one."""
     names = [reading.names[t] for t in recorded.inputs]
     closed = {reading.names[t]: t for t in recorded.closed_over}
-    _, _, rebuild = flatten(recorded.outputs if outputs is None else outputs)
+    _, _, rebuild = flatten(recorded.outputs)
 
     def closed_form(*arguments: Any) -> Any:
         """Compute every result once."""
         lowering = Lowering({**closed, **dict(zip(names, arguments, strict=True))}, definitions)
         return rebuild([lowering.result(r.term, r.places, r.dtype) for r in results])
 
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    closed_form.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(n, kind) for n in names]
-    )
-    closed_form.__name__ = name if name.isidentifier() else "closed_form"
+    labelled(closed_form, name if name.isidentifier() else "closed_form", names)
     return trace(closed_form, *recorded.inputs)

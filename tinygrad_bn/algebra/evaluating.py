@@ -8,7 +8,16 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tinygrad_bn.algebra.reading import Operation
-from tinygrad_bn.algebra.terms import HALF, Index, Number, Term, walk
+from tinygrad_bn.algebra.terms import (
+    HALF,
+    Index,
+    Number,
+    Place,
+    Term,
+    arrays_of,
+    places_of,
+    walk,
+)
 from tinygrad_bn.graph.primitive import table
 
 WIDE = np.longdouble
@@ -81,7 +90,7 @@ def _pointwise(
     if term.op == "literal":
         return term.extra.value
     if term.op == "delta":
-        here, there = _sides(term.extra, term.args, made, indices)
+        here, there = _sides(places_of(term), made, indices)
         return (here == there).astype(float)
     name, params = term.extra if isinstance(term.extra, tuple) else (term.extra, ())
     if name == "where":
@@ -107,17 +116,16 @@ def _power(base: Any, exponent: Number) -> Any:
 
 
 def _sides(
-    at: Sequence[Any], args: Sequence[Term], made: Mapping[Term, Grid], indices: Sequence[Index]
+    places: Sequence[Place], made: Mapping[Term, Grid], indices: Sequence[Index]
 ) -> list[Any]:
     """Compute places as arrays over the indices."""
-    rest = iter(args)
     found = []
-    for place in at:
+    for place in places:
         if isinstance(place, Index):
             line = [place.size if i == place else 1 for i in indices]
             found.append(np.arange(place.size).reshape(line))
-        elif place == "term":
-            found.append(np.asarray(made[next(rest)].on(indices)).astype(np.int64))
+        elif isinstance(place, Term):
+            found.append(np.asarray(made[place].on(indices)).astype(np.int64))
         else:
             found.append(np.asarray(place))
     return found
@@ -128,15 +136,14 @@ def _read(
 ) -> Grid:
     """Read an element of a variable, or of what an operation makes of whole arrays."""
     what, at = term.extra
-    arrays = term.args[: len(term.args) - at.count("term")]
     if isinstance(what, Operation):
-        operands = what.on([_array(a, made) for a in arrays], np.asarray)
+        operands = what.on([_array(a, made) for a in arrays_of(term)], np.asarray)
         array = what.op.kernel(*operands, **dict(what.params))
     else:
         array = np.asarray(values[what])
     if not at:
         return Grid((), array)
-    places = _sides(at, term.args[len(arrays) :], made, indices)
+    places = _sides(places_of(term), made, indices)
     shape = [i.size for i in indices]
     return Grid(indices, np.broadcast_to(array[tuple(places)], shape))
 

@@ -12,7 +12,17 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from tinygrad_bn.algebra.patterns import name_of
-from tinygrad_bn.algebra.terms import ONE, Index, Number, Term, magnitude, natural
+from tinygrad_bn.algebra.terms import (
+    ONE,
+    Index,
+    Number,
+    Place,
+    Term,
+    arrays_of,
+    magnitude,
+    natural,
+    places_of,
+)
 
 Order: TypeAlias = tuple[Index, ...]
 
@@ -95,16 +105,19 @@ class Layout:
     sizes: dict[tuple[int, ...], str] = field(default_factory=dict)
     one_hots: dict[str, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    _shown: dict[tuple[Term, Order], Shown] = field(default_factory=dict, repr=False)
 
     def shown(self, term: Term, order: Order) -> Shown:
         """Return a term as a formula of arrays whose axes are in this order."""
-        if term.number is not None:
-            return Sign(Fraction(term.number))
-        handler = getattr(self, f"_{term.op}")
-        made: Shown = handler(term, order)
-        return made
+        if (term, order) not in self._shown:
+            handler = self._number if term.number is not None else getattr(self, f"_{term.op}")
+            self._shown[term, order] = handler(term, order)
+        return self._shown[term, order]
 
     # leaves ------------------------------------------------------------------------------------
+
+    def _number(self, term: Term, _: Order) -> Shown:
+        return Sign(Fraction(term.coefficient))
 
     def _literal(self, term: Term, _: Order) -> Shown:
         return Sign(term.extra.value)
@@ -135,15 +148,14 @@ class Layout:
         return self._element(term)
 
     def _element(self, term: Term) -> Shown:
-        name, at = self.names.get(term.extra[0], term.extra[0]), term.extra[1]
-        rest = iter(term.args)
-        places = [
-            self.shown(next(rest), natural(term))
-            if p == "term"
-            else Sign(letter(p) if isinstance(p, Index) else str(p))
-            for p in at
-        ]
-        return Element(str(name), tuple(places))
+        name = self.names.get(term.extra[0], term.extra[0])
+        places = tuple(self._place(p, natural(term)) for p in places_of(term))
+        return Element(str(name), places)
+
+    def _place(self, place: Place, order: Order) -> Shown:
+        if isinstance(place, Term):
+            return self.shown(place, order)
+        return Sign(letter(place) if isinstance(place, Index) else str(place))
 
     def _delta(self, term: Term, order: Order) -> Shown:
         """Show a one-hot row by the name of its labels; of two indices it is the identity."""
@@ -335,9 +347,9 @@ class Layout:
 
     def _call(self, term: Term, order: Order) -> Shown:
         what, at = term.extra
-        arrays = term.args[: len(term.args) - at.count("term")]
         shown = tuple(
-            self.shown(a.args[0], tuple(p for p in a.extra if isinstance(p, Index))) for a in arrays
+            self.shown(a.args[0], tuple(p for p in a.extra if isinstance(p, Index)))
+            for a in arrays_of(term)
         )
         whole = Call(what.name, shown)
         axes = [p for p in at if isinstance(p, Index)]

@@ -15,7 +15,18 @@ from tinygrad_bn.algebra.layout import contracted
 from tinygrad_bn.algebra.naming import Definition, total_of
 from tinygrad_bn.algebra.patterns import name_of
 from tinygrad_bn.algebra.reading import Operation
-from tinygrad_bn.algebra.terms import HALF, Index, Number, Place, Term, magnitude, natural, walk
+from tinygrad_bn.algebra.terms import (
+    HALF,
+    Index,
+    Number,
+    Place,
+    Term,
+    arrays_of,
+    magnitude,
+    natural,
+    places_of,
+    walk,
+)
 from tinygrad_bn.functions.activations import sigmoid, softplus
 from tinygrad_bn.functions.losses import one_hot
 from tinygrad_bn.functions.softmax import logsumexp, softmax
@@ -109,11 +120,11 @@ class Lowering:
             if tuple(p.size for p in own) == kept and len(own) == len(set(own)):
                 flat = tensor if tensor.shape == kept else reshape(tensor, kept)
                 return Laid(flat, tuple(own))
-            return self._indexed(tensor, at, term.args)
+            return self._indexed(tensor, places_of(term))
         own = [p for p in at if isinstance(p, Index)]
         if len(own) == len(set(own)) == len(at):
             return Laid(whole.value, tuple(own))
-        return self._indexed(whole.value, at, term.args)
+        return self._indexed(whole.value, places_of(term))
 
     def _definition(self, name: str) -> Laid:
         """Compute what a name stands for; its axes are those of the definition, in order."""
@@ -138,10 +149,8 @@ class Lowering:
         along = axes[0] if len(axes) == 1 else tuple(axes)
         return Laid(softmax(argument.value, axis=along), argument.axes)
 
-    def _indexed(self, tensor: Tensor, at: Sequence[Any], args: Sequence[Term]) -> Laid:
+    def _indexed(self, tensor: Tensor, places: Sequence[Place]) -> Laid:
         """Read a tensor at computed places."""
-        rest = iter(args)
-        places: list[Any] = [next(rest) if p == "term" else p for p in at]
         laid = [self.value(p) if isinstance(p, Term) else Laid(p, ()) for p in places]
         own = [(p,) if isinstance(p, Index) else x.axes for p, x in zip(places, laid, strict=True)]
         axes = tuple(dict.fromkeys(i for group in own for i in group))
@@ -155,9 +164,7 @@ class Lowering:
         return Laid(tensor[tuple(key)], axes)
 
     def _delta(self, term: Term) -> Laid:
-        rest = iter(term.args)
-        sides = [next(rest) if p == "term" else p for p in term.extra]
-        here, there = sides
+        here, there = sides = places_of(term)
         if isinstance(there, Term):
             label = self.value(there)
             if isinstance(here, Index):
@@ -199,8 +206,7 @@ class Lowering:
         top = _product(sorted(above, key=_extent)) if above else None
         bottom = _product(sorted(below, key=_extent)) if below else None
         if top is None:
-            assert_bottom: Any = bottom
-            return Laid(number / assert_bottom.value, assert_bottom.axes)
+            top, number = Laid(number, ()), 1
         scaled = top if number == 1 else _scaled(top, number)
         if bottom is None:
             return scaled
@@ -271,14 +277,13 @@ class Lowering:
     def _call(self, term: Term) -> Laid:
         what: Operation
         what, at = term.extra
-        arrays = term.args[: len(term.args) - at.count("term")]
-        operands = what.on([self._array(a) for a in arrays], _cast)
+        operands = what.on([self._array(a) for a in arrays_of(term)], _cast)
         made = bind(what.op, operands, dict(what.params))
         own = [p for p in at if isinstance(p, Index)]
         kept = tuple(n for n in made.shape if n != 1)
         if tuple(p.size for p in own) == kept and len(own) == len(set(own)):
             return Laid(made if made.shape == kept else reshape(made, kept), tuple(own))
-        return self._indexed(made, at, term.args[len(arrays) :])
+        return self._indexed(made, places_of(term))
 
     def _array(self, term: Term) -> Tensor:
         """Compute a whole array from its elements."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from tinygrad_bn.algebra.patterns import places_of
 from tinygrad_bn.algebra.rewriting import Rewriter, Step
 from tinygrad_bn.algebra.terms import (
     HALF,
@@ -23,6 +22,7 @@ from tinygrad_bn.algebra.terms import (
     cost,
     instance,
     natural,
+    places_of,
     replace,
     walk,
 )

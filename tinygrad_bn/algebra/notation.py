@@ -233,6 +233,18 @@ def _row(*parts: str) -> str:
     return parts[0] if len(parts) == 1 else f"<mrow>{''.join(parts)}</mrow>"
 
 
+def _spaced(parts: list[str]) -> str:
+    """Set factors side by side, a thin space between them."""
+    apart = [piece for part in parts for piece in ('<mspace width="0.17em"/>', part)]
+    return _row(*apart[1:])
+
+
+def _listed(parts: list[str]) -> str:
+    """Set operands side by side, a comma between them."""
+    apart = [piece for part in parts for piece in (_op(","), part)]
+    return _row(*apart[1:])
+
+
 def _op(symbol: str) -> str:
     return f"<mo>{html.escape(symbol)}</mo>"
 
@@ -261,11 +273,11 @@ def _mathml(shown: Shown) -> tuple[str, int]:
         return _mathml_call(shown)
     if isinstance(shown, Matrix):
         parts = [_mathml_in(p, MULTIPLY) for p in (shown.left, shown.right)]
-        return _row(parts[0], '<mspace width="0.17em"/>', parts[1]), MULTIPLY
+        return _spaced(parts), MULTIPLY
     if isinstance(shown, Transposed):
         return f"<msup>{_mathml_in(shown.of, ATOM)}<mo>⊤</mo></msup>", POWER
-    places = _op(",").join(map(mathml, shown.places))
-    return f"<msub>{mathml_name(shown.name)}{_row(places)}</msub>", ATOM
+    places = _listed(list(map(mathml, shown.places)))
+    return f"<msub>{mathml_name(shown.name)}{places}</msub>", ATOM
 
 
 def _mathml_sign(value: Any) -> str:
@@ -297,7 +309,7 @@ def _mathml_call(shown: Call) -> tuple[str, int]:
     name = f"<mi>{html.escape(shown.name)}</mi>"
     if shown.axes:
         name = f"<msub>{name}<mn>{shown.axes}</mn></msub>"
-    return _row(name, _bracketed(_row(_op(",").join(operands)))), ATOM
+    return _row(name, _bracketed(_listed(operands))), ATOM
 
 
 def _mathml_in(shown: Shown, level: int) -> str:
@@ -306,13 +318,12 @@ def _mathml_in(shown: Shown, level: int) -> str:
 
 
 def _mathml_product(shown: Product) -> str:
-    thin = '<mspace width="0.17em"/>'
     whole = bool(shown.below) and len(shown.above) == 1
     parts = [mathml(p) if whole else _mathml_in(p, POWER) for p in shown.above]
-    above = _row(thin.join(parts)) if parts else ""
+    above = _spaced(parts) if parts else ""
     if shown.below:
         single = len(shown.below) == 1
         inner = [mathml(p) if single else _mathml_in(p, POWER) for p in shown.below]
-        above = f"<mfrac>{_row(above or '<mn>1</mn>')}{_row(thin.join(inner))}</mfrac>"
+        above = f"<mfrac>{above or '<mn>1</mn>'}{_spaced(inner)}</mfrac>"
     last = [_mathml_in(p, MULTIPLY if isinstance(p, Matrix) else POWER) for p in shown.last]
-    return _row(thin.join([*([above] if above else []), *last]))
+    return _spaced([*([above] if above else []), *last])

@@ -13,9 +13,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
-from tinygrad_bn.algebra.terms import ONE, Index, Place, Term, Terms
+from tinygrad_bn.algebra.terms import ONE, Index, Place, Term, Terms, places_of
 
 Binding: TypeAlias = dict[str, Any]
 """What the letters of a pattern stand for: terms, numbers, indices, places, a function's name."""
@@ -55,18 +55,12 @@ def letters(pattern: Pattern) -> set[str]:
 
 def head(pattern: Pattern) -> str:
     """Return the kind of term that a pattern can match: see ``head_of``."""
-    if isinstance(pattern, ast.BinOp):
+    if isinstance(pattern, ast.BinOp):  # a power is a product of one factor
         return "add" if isinstance(pattern.op, ast.Add) else "mul"
     if isinstance(pattern, ast.Call):
         name = ast.unparse(pattern.func)
         return name if len(name) > 1 else "function"
     raise ValueError(f"{ast.unparse(pattern)!r} matches everything.")
-
-
-def _kind(pattern: ast.BinOp) -> str:
-    if isinstance(pattern.op, ast.Pow):
-        return "power"
-    return "add" if isinstance(pattern.op, ast.Add) else "mul"
 
 
 def head_of(term: Term) -> tuple[str, ...]:
@@ -117,7 +111,7 @@ def _match(pattern: Pattern, value: Any, known: Binding, when: Conditions) -> It
     elif isinstance(pattern, ast.BinOp) and isinstance(pattern.op, ast.Pow):
         yield from _power(pattern, value, known, when)
     elif isinstance(pattern, ast.BinOp) and isinstance(value, Term):
-        kind = _kind(pattern)
+        kind = head(pattern)
         parts = _chain(pattern, kind)
         for found, left in _any_order(kind, parts, _operands(value, kind), known, when):
             if not left:
@@ -182,13 +176,6 @@ def _call(pattern: ast.Call, term: Any, known: Binding, when: Conditions) -> Ite
     elif name_of(term) != name:
         return
     yield from _all(list(zip(pattern.args, term.args, strict=True)), found, when)
-
-
-def places_of(term: Term) -> tuple[Place, ...]:
-    """Return the places of a one-hot or an element."""
-    at = term.extra if term.op == "delta" else term.extra[1]
-    rest = iter(term.args[len(term.args) - at.count("term") :])
-    return tuple(next(rest) if p == "term" else p for p in at)
 
 
 def _all(pairs: list[tuple[Pattern, Any]], known: Binding, when: Conditions) -> Iterator[Binding]:
@@ -310,9 +297,9 @@ def build(pattern: Pattern, binding: Binding, terms: Terms) -> Any:
         return terms.literal(-math.inf) if operand.op == "literal" else -operand
     if isinstance(pattern, ast.BinOp):
         return _built_arithmetic(pattern, binding, terms)
-    assert_call: Any = pattern
-    name = ast.unparse(assert_call.func)
-    args = [build(a, binding, terms) for a in assert_call.args]
+    call = cast("ast.Call", pattern)
+    name = ast.unparse(call.func)
+    args = [build(a, binding, terms) for a in call.args]
     if name in BUILDERS:
         return BUILDERS[name](terms, *args)
     return terms.make("function", tuple(args), binding.get(name, name))

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_bn.algebra.terms import HALF, ONE, Index, Number, Place, Term, Terms
+from tinygrad_bn.algebra.axes import order, summed
+from tinygrad_bn.algebra.terms import HALF, ONE, Index, Number, Place, Term, Terms, unused
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.tensor import Tensor
@@ -145,17 +146,7 @@ def fresh(shape: Sequence[int], taken: Sequence[Place]) -> Places:
     """Return new indices for axes, none of them among the taken."""
     used = {p for p in taken if isinstance(p, Index)}
     used |= {i for p in taken if isinstance(p, Term) for i in p.free}
-    found: list[Place] = []
-    for n in shape:
-        if n == 1:
-            found.append(0)
-            continue
-        number = 0
-        while Index(n, number) in used:
-            number += 1
-        used.add(Index(n, number))
-        found.append(Index(n, number))
-    return tuple(found)
+    return tuple(0 if n == 1 else unused(n, used) for n in shape)
 
 
 def shape_of(operand: Any) -> tuple[int, ...]:
@@ -244,7 +235,7 @@ def _count(node: Tensor) -> list[Index]:
     if not isinstance(total, Tensor) or total.op is None or total.op.name != "sum":
         return []
     shape = total.inputs[0].shape
-    axes = _axes(total, len(shape))
+    axes = summed(len(shape), total.params["axis"])
     if not isinstance(divisor, int | float) or divisor != math.prod(shape[a] for a in axes):
         return []
     return [Index(shape[a], 0) for a in axes if shape[a] > 1]
@@ -256,16 +247,10 @@ UNITS = {"squeeze", "expand_dims", "astype"}
 # reductions and movements ------------------------------------------------------------------------
 
 
-def _axes(node: Tensor, ndim: int) -> tuple[int, ...]:
-    axis = node.params.get("axis")
-    axes = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    return tuple(a % ndim for a in axes) if ndim else ()
-
-
 def _reduction(reading: Reading, node: Tensor, places: Places) -> Reader:
     """Read a reduction: over new indices."""
     operand = node.inputs[0]
-    axes = _axes(node, operand.ndim)
+    axes = summed(operand.ndim, node.params["axis"])
     if 0 in operand.shape:
         return (yield from _whole(reading, node, places))
     over = fresh([operand.shape[a] for a in axes], places)
@@ -306,20 +291,9 @@ def _reshaped(node: Tensor, places: Places) -> Places | None:
 
 def _permuted(node: Tensor, places: Places) -> Places:
     inner: list[Place] = [0] * node.ndim
-    for place, axis in zip(places, _order(node), strict=True):
+    for place, axis in zip(places, order(node.op.name, node.params, node.ndim), strict=True):
         inner[axis] = place
     return tuple(inner)
-
-
-def _order(node: Tensor) -> list[int]:
-    """Return which axis of the operand each axis of a permutation is."""
-    ndim = node.ndim
-    if node.op.name == "permute_dims":
-        return [a % ndim for a in node.params["axes"]]
-    if node.op.name == "matrix_transpose":
-        return [*range(ndim - 2), ndim - 1, ndim - 2]
-    lengths = np.broadcast_to(np.int8(0), tuple(range(1, ndim + 1)))
-    return [n - 1 for n in np.moveaxis(lengths, **node.params).shape]
 
 
 # contractions ------------------------------------------------------------------------------------
@@ -377,14 +351,6 @@ def _einsum(reading: Reading, node: Tensor, places: Places) -> Reader:
 
 
 # indexing ----------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Reach:
-    """Where an index expression reaches: ``inner`` in the array, for each place of what is read."""
-
-    inner: list[Any]
-    outer: tuple[int, ...]
 
 
 def _layout(index: Sequence[Any], shape: Sequence[int], arrays: Sequence[Any]) -> Any:

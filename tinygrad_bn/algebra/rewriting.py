@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from tinygrad_bn.algebra.patterns import build, head_of, matches, together
 from tinygrad_bn.algebra.rules import RULES, Rule
@@ -110,6 +110,12 @@ class Rewriter:
             found = law(self, term)
             if found is not None:
                 yield name, found
+
+    def spread(self, origins: dict[Term, Any]) -> None:
+        """Let what a term became come from where the term came from."""
+        for term, (_, after) in self._next.items():
+            if term in origins:
+                origins.setdefault(after, origins[term])
 
     def steps(self, root: Term) -> list[Step]:
         """List the uses of laws that lead from a term to its normal form, in their order."""
@@ -225,8 +231,14 @@ def assumed(term: Term, condition: Term, *, holds: bool) -> Term:
 
 def common_factor(rewriter: Rewriter, term: Term) -> Term | None:
     """Take a common factor out of a sum."""
+    found = factored(term)
+    return None if found is term else found
+
+
+def factored(term: Term) -> Term:
+    """Return a sum with its common factor outside."""
     content = _content([dict(t.factors) for t, _ in term.items])
-    return _divided(term, content) if content else None
+    return _divided(term, content) if content else term
 
 
 def _content(items: Sequence[dict[Term, Number]]) -> dict[Term, Number]:
@@ -251,11 +263,11 @@ def _divided(term: Term, content: dict[Term, Number]) -> Term:
 def multiply_out(rewriter: Rewriter, term: Term) -> Term | None:
     """Multiply the items of a sum out, if that makes it shorter."""
     items = expanded(rewriter, term)
-    if items is None:
-        return None
-    whole = term.terms.add(items)
-    best = _factored(whole)
-    return best if cost(best) < cost(term) else None
+    return None if items is None else _if_cheaper(_factored(term.terms.add(items)), term)
+
+
+def _if_cheaper(made: Term, term: Term) -> Term | None:
+    return made if cost(made) < cost(term) else None
 
 
 def multiply_out_sums(rewriter: Rewriter, term: Term) -> Term | None:
@@ -270,8 +282,7 @@ def multiply_out_sums(rewriter: Rewriter, term: Term) -> Term | None:
         items += [(t, c * coefficient) for t, c in _products(opened)]
     if not changed or len(items) > MOST_ITEMS:
         return None
-    best = term.terms.add((rewriter.normal(t), c) for t, c in items)
-    return best if cost(best) < cost(term) else None
+    return _if_cheaper(term.terms.add((rewriter.normal(t), c) for t, c in items), term)
 
 
 def _opened(rewriter: Rewriter, term: Term) -> Term:
@@ -287,14 +298,11 @@ def _opened(rewriter: Rewriter, term: Term) -> Term:
 
 def distribute(rewriter: Rewriter, term: Term) -> Term | None:
     """Multiply a product out, if that makes it shorter."""
-    if not any(b.op == "add" and e in (1, 2) for b, e in term.factors):
-        return None
     parts = _products(term)
     if len(parts) < 2:
         return None
     whole = term.terms.add((rewriter.normal(t), c) for t, c in parts)
-    best = _factored(whole)
-    return best if cost(best) < cost(term) else None
+    return _if_cheaper(_factored(whole), term)
 
 
 def common_denominator(rewriter: Rewriter, term: Term) -> Term | None:
@@ -312,8 +320,7 @@ def common_denominator(rewriter: Rewriter, term: Term) -> Term | None:
     items = expanded(rewriter, top) if top.op == "add" else None
     if items is not None:
         top = _factored(terms.add(items))
-    best = terms.mul([*content.items(), (top, ONE)])
-    return best if cost(best) < cost(term) else None
+    return _if_cheaper(terms.mul([*content.items(), (top, ONE)]), term)
 
 
 def expanded(rewriter: Rewriter, term: Term) -> list[tuple[Term, Number]] | None:
@@ -348,17 +355,11 @@ def _products(item: Term) -> list[tuple[Term, Number]]:
 def _factored(term: Term) -> Term:
     """Return a sum, or the one sum in a product, with its common factor outside."""
     if term.op == "add":
-        return common_factor_of(term)
+        return factored(term)
     return term.terms.mul(
-        [(common_factor_of(b) if b.op == "add" else b, e) for b, e in term.factors],
+        [(factored(b) if b.op == "add" else b, e) for b, e in term.factors],
         term.coefficient,
     )
-
-
-def common_factor_of(term: Term) -> Term:
-    """Return a sum with its common factor outside."""
-    content = _content([dict(t.factors) for t, _ in term.items])
-    return _divided(term, content) if content else term
 
 
 Law: TypeAlias = Callable[[Rewriter, Term], Term | None]

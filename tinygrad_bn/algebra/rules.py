@@ -180,11 +180,6 @@ def _is_one_hot(term: Term) -> bool:
     )
 
 
-def separable(letter: str) -> Condition:
-    """Require cases that are no one-hot's: those have a form of their own."""
-    return Condition(letter, "is a condition", lambda c, b: not _is_one_hot(c))
-
-
 # the table ---------------------------------------------------------------------------------------
 
 RULES: tuple[Rule, ...] = (
@@ -202,40 +197,18 @@ RULES: tuple[Rule, ...] = (
     real("definition of logaddexp", "logaddexp(a, b)", "log(exp(a) + exp(b))"),
     # sums
     real("a constant factor leaves a sum", "sum(i, c * x)", "c * sum(i, x)", constant("c")),
-    real(
-        "a sum of what is constant",
-        "sum(i, x)",
-        "size(outside(i, x)) * sum(within(i, x), x)",
-        spare("x"),
-    ),
+    real("a sum of what is constant", "sum(i, x)",
+         "size(outside(i, x)) * sum(within(i, x), x)", spare("x")),
     # one-hot rows
-    real(
-        "a one-hot picks its class",
-        "sum(i, delta(j, p) * x)",
-        "sum(without(i, j), at(x, j, p))",
-        among("j", "i"),
-        apart("p", "j"),
-    ),
-    real(
-        "beside a one-hot",
-        "delta(j, p) * x",
-        "delta(j, p) * at(x, j, p)",
-        before("p", "j"),
-        varies("x", "j"),
-    ),
+    real("a one-hot picks its class", "sum(i, delta(j, p) * x)",
+         "sum(without(i, j), at(x, j, p))", among("j", "i"), apart("p", "j")),
+    real("beside a one-hot", "delta(j, p) * x",
+         "delta(j, p) * at(x, j, p)", before("p", "j"), varies("x", "j")),
     real("power of a one-hot", "delta(p, q) ** n", "delta(p, q)", above("n", 0)),
-    real(
-        "power of all but a one-hot",
-        "(1 + -1 * delta(p, q)) ** n",
-        "1 - delta(p, q)",
-        above("n", 0),
-    ),
-    real(
-        "all but one class",
-        "sum(i, (1 + -1 * delta(j, p)) * x)",
-        "sum(i, x) - sum(i, delta(j, p) * x)",
-        within("j", "i"),
-    ),
+    real("power of all but a one-hot", "(1 + -1 * delta(p, q)) ** n",
+         "1 - delta(p, q)", above("n", 0)),
+    real("all but one class", "sum(i, (1 + -1 * delta(j, p)) * x)",
+         "sum(i, x) - sum(i, delta(j, p) * x)", within("j", "i")),
     # cases
     real("equal cases", "where(c, a, a)", "a"),
     real("true case", "where(True, a, b)", "a"),
@@ -249,13 +222,8 @@ RULES: tuple[Rule, ...] = (
     real("number beside cases", "number(n) + where(c, a, b)", "where(c, n + a, n + b)"),
     real("zero at a one-hot", "where(c, 0, b)", "(1 - c) * b", one_hot("c"), *finite("b")),
     real("zero beside a one-hot", "where(c, a, 0)", "c * a", one_hot("c"), *finite("a")),
-    real(
-        "cases of a one-hot",
-        "where(c, a, b)",
-        "c * a + (1 - c) * b",
-        one_hot("c"),
-        *finite("a", "b"),
-    ),
+    real("cases of a one-hot", "where(c, a, b)",
+         "c * a + (1 - c) * b", one_hot("c"), *finite("a", "b")),
     real("exponential of minus infinity", "exp(-inf)", "0"),
     # what holds of every real number
     real("real numbers are finite", "isfinite(a)", "True", *finite("a")),
@@ -268,4 +236,4 @@ RULES: tuple[Rule, ...] = (
     real("true and", "bitwise_and(True, a)", "a"),
     real("and true", "bitwise_and(a, True)", "a"),
     real("and false", "bitwise_and(False, a)", "False"),
-)
+)  # fmt: skip

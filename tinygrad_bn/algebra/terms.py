@@ -78,7 +78,7 @@ class Term:
     def __truediv__(self, other: Term) -> Term:
         return self.terms.mul(((self, ONE), (other, -ONE)))
 
-    def __pow__(self, exponent: Number | int) -> Term:
+    def __pow__(self, exponent: Number) -> Term:
         return self.terms.mul(((self, exponent),))
 
     def __neg__(self) -> Term:
@@ -153,9 +153,8 @@ class Terms:
 
     def variable(self, name: str, places: Sequence[Place] = ()) -> Term:
         """Return an element of a named array."""
-        terms = tuple(p for p in places if isinstance(p, Term))
-        shape = tuple("term" if isinstance(p, Term) else p for p in places)
-        return self.make("variable", terms, (name, shape))
+        terms, at = _split(places)
+        return self.make("variable", terms, (name, at))
 
     def size(self, index: Index) -> Term:
         """Return how many values an index has, as a symbol."""
@@ -171,9 +170,7 @@ class Terms:
             return self.one
         if isinstance(here, int) and isinstance(there, int):
             return self.zero
-        sides = sorted((here, there), key=_place_key)
-        terms = tuple(p for p in sides if isinstance(p, Term))
-        return self.make("delta", terms, tuple("term" if p in terms else p for p in sides))
+        return self.make("delta", *_split(sorted((here, there), key=_place_key)))
 
     def mul(self, factors: Iterable[tuple[Term, Number]], coefficient: Number = ONE) -> Term:
         """Return a product of powers: flat, equal bases collected."""
@@ -253,13 +250,8 @@ class Terms:
 
     def _bound(self, name: str, over: tuple[Index, ...], body: Term) -> Term:
         """Number bound indices from the lowest number that is not taken outside."""
-        outside = body.free.difference(over)
-        renamed: dict[Index, Index] = {}
-        taken = {*outside}
-        for index in sorted(over):
-            fresh = next(c for c in _candidates(index.size) if c not in taken)
-            taken.add(fresh)
-            renamed[index] = fresh
+        taken = set(body.free.difference(over))
+        renamed = {index: unused(index.size, taken) for index in sorted(over)}
         moved = self.move(body, {k: v for k, v in renamed.items() if k != v})
         return self.make("reduce", (moved,), (name, tuple(sorted(renamed.values()))))
 
@@ -277,28 +269,22 @@ class Terms:
         if term.op == "reduce":
             name, over = term.extra
             return self._move_bound(term.args[0], name, over, places)
-        if term.op == "variable":
-            return self.variable(
-                term.extra[0], self._moved_places(term.args, term.extra[1], places)
-            )
-        if term.op == "delta":
-            return self.delta(*self._moved_places(term.args, term.extra, places))
-        if term.op == "call":
-            name, at = term.extra
-            count = at.count("term")
-            moved = self._moved_places(term.args[len(term.args) - count :], at, places)
-            return self.call(name, term.args[: len(term.args) - count], moved)
+        if term.op in ("variable", "delta", "call"):
+            return self._read_at(term, [self._moved_place(p, places) for p in places_of(term)])
         return self.rebuild(term, [self.move(a, places) for a in term.args])
 
-    def _moved_places(
-        self, args: Sequence[Term], at: Sequence[Any], places: Mapping[Index, Place]
-    ) -> list[Place]:
-        """Replace the places of an element."""
-        moved = iter([self.move(a, places) for a in args])
-        return [
-            next(moved) if p == "term" else places.get(p, p) if isinstance(p, Index) else p
-            for p in at
-        ]
+    def _moved_place(self, place: Place, places: Mapping[Index, Place]) -> Place:
+        if isinstance(place, Term):
+            return self.move(place, places)
+        return places.get(place, place) if isinstance(place, Index) else place
+
+    def _read_at(self, term: Term, places: Sequence[Place]) -> Term:
+        """Return the element of the same array at other places."""
+        if term.op == "delta":
+            return self.delta(*places)
+        if term.op == "variable":
+            return self.variable(term.extra[0], places)
+        return self.call(term.extra[0], arrays_of(term), places)
 
     def _move_bound(
         self, body: Term, name: str, over: tuple[Index, ...], places: Mapping[Index, Place]
@@ -307,18 +293,13 @@ class Terms:
         taken = set(body.free)
         for place in places.values():
             taken |= {place} if isinstance(place, Index) else getattr(place, "free", frozenset())
-        apart: dict[Index, Index] = {}
-        for index in over:
-            fresh = next(c for c in _candidates(index.size) if c not in taken)
-            taken.add(fresh)
-            apart[index] = fresh
+        apart = {index: unused(index.size, taken) for index in over}
         inner = self.move(self.move(body, apart), places)
         return self._bound(name, tuple(apart.values()), inner)
 
     def call(self, what: Any, arrays: Sequence[Term], places: Sequence[Place]) -> Term:
         """Return an element of what an operation makes of whole arrays (each an ``array`` term)."""
-        terms = tuple(p for p in places if isinstance(p, Term))
-        at = tuple("term" if isinstance(p, Term) else p for p in places)
+        terms, at = _split(places)
         return self.make("call", (*arrays, *terms), (what, at))
 
     def array(self, indices: Sequence[Place], body: Term) -> Term:
@@ -370,11 +351,29 @@ def _place_key(place: Place) -> tuple[int, int, int]:
     return (1, place, 0) if isinstance(place, int) else (2, place.id, 0)
 
 
-def _candidates(size: int) -> Iterator[Index]:
-    number = 0
-    while True:
-        yield Index(size, number)
-        number += 1
+def unused(size: int, taken: set[Index]) -> Index:
+    """Return the index of a size with the lowest number that is not taken, and take it."""
+    found = next(i for k in itertools.count() if (i := Index(size, k)) not in taken)
+    taken.add(found)
+    return found
+
+
+def _split(places: Sequence[Place]) -> tuple[tuple[Term, ...], tuple[Any, ...]]:
+    """Split places into the computed ones and a template, in which "term" stands for each."""
+    terms = tuple(p for p in places if isinstance(p, Term))
+    return terms, tuple("term" if isinstance(p, Term) else p for p in places)
+
+
+def places_of(term: Term) -> tuple[Place, ...]:
+    """Return the places of a one-hot, or of an element of an array."""
+    at = term.extra if term.op == "delta" else term.extra[1]
+    rest = iter(term.args[len(term.args) - at.count("term") :])
+    return tuple(next(rest) if p == "term" else p for p in at)
+
+
+def arrays_of(term: Term) -> tuple[Term, ...]:
+    """Return the whole arrays that an operation acts on, of one element of what it makes."""
+    return term.args[: len(term.args) - term.extra[1].count("term")]
 
 
 def _free(op: str, args: tuple[Term, ...], extra: Any) -> frozenset[Index]:
@@ -539,11 +538,9 @@ def plain(term: Term) -> str:
     if term.op == "size":
         return f"#{term.extra}"
     if term.op in ("variable", "delta", "call"):
-        name, at = ("δ", term.extra) if term.op == "delta" else term.extra
-        count = at.count("term")
-        rest = iter(term.args[len(term.args) - count :])
-        inside = ", ".join(plain(next(rest)) if p == "term" else repr(p) for p in at)
-        whole = ", ".join(map(plain, term.args[: len(term.args) - count]))
+        name = "δ" if term.op == "delta" else term.extra[0]
+        inside = ", ".join(map(repr, places_of(term)))
+        whole = ", ".join(map(plain, arrays_of(term))) if term.op == "call" else ""
         label = getattr(name, "label", name)
         return f"{label}{f'({whole})' if whole else ''}[{inside}]"
     if term.op == "reduce":

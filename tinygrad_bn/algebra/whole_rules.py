@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_bn.algebra.axes import order, summed
 from tinygrad_bn.algebra.patterns import Binding, Condition
 from tinygrad_bn.algebra.rules import Exactness, Rule
 
@@ -176,35 +177,18 @@ def shape_of(term: Any) -> tuple[int, ...]:
 
 def order_of(term: Any) -> tuple[int, ...]:
     """Return which axis of its operand each axis of a permuted term is."""
-    ndim = term.value.ndim
-    if term.op.name == "matrix_transpose":
-        return (*range(ndim - 2), ndim - 1, ndim - 2)
-    if term.op.name == "permute_dims":
-        return tuple(a % ndim for a in term.params["axes"])
-    return _moved(ndim, term.params["source"], term.params["destination"])
+    return order(term.op.name, term.params, term.value.ndim)
 
 
-def _moved(ndim: int, source: Any, destination: Any) -> tuple[int, ...]:
-    """Return the order of axes that ``moveaxis`` makes."""
-    probe = np.empty(tuple(range(1, ndim + 1)), np.bool_)
-    return tuple(n - 1 for n in np.moveaxis(probe, source, destination).shape)
-
-
-def in_order(order: tuple[int, ...]) -> bool:
+def in_order(axes: tuple[int, ...]) -> bool:
     """Whether axes keep their order."""
-    return order == tuple(range(len(order)))
+    return axes == tuple(range(len(axes)))
 
 
 def composed(whole: Any) -> tuple[int, ...]:
     """Return the order of axes of two permutations, one after the other."""
     inner = order_of(whole.args[0])
     return tuple(inner[a] for a in order_of(whole))
-
-
-def summed(ndim: int, axis: Any) -> tuple[int, ...]:
-    """Return the axes of a reduction as numbers from 0."""
-    axes = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    return tuple(a % ndim for a in axes)
 
 
 def both_axes(whole: Any) -> tuple[int, ...]:

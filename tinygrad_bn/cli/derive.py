@@ -14,6 +14,7 @@ import numpy as np
 from tinygrad_bn import files
 from tinygrad_bn.cli.loading import Usage, arguments, call, load, numbers, told
 from tinygrad_bn.testing.generators.choices import Seeded
+from tinygrad_bn.transforms.lifting import labelled
 
 UPSTREAM = ("symbolic", "ones", "identity")
 
@@ -72,11 +73,7 @@ def _bound(
         """Call it with the constants."""
         return call(function, {**dict(zip(example, given, strict=True)), **constants})
 
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    bound.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, kind) for name in example]
-    )
-    bound.__name__ = getattr(function, "__name__", "function")
+    labelled(bound, getattr(function, "__name__", "function"), list(example))
     return bound
 
 

@@ -378,7 +378,7 @@ class Training:
         content |= {name: getattr(self, name) for name in _PROGRESS}
         last = max(self.optimizer.steps - 1, 0)
         content["rate"] = [last, self._scheduled(last)]
-        content["stop"] = self.stop and self.stop.seen()
+        content["stop"] = self.stop and {"seen": self.stop.seen()}
         content["control"] = self.control and [str(self.control.path), self.control.seen]
         write(self.checkpoint, arrays, content)
         self.saved = self.step
@@ -423,7 +423,7 @@ class Training:
         self.saved = self.step
         self.history.restore(part("history", stored.arrays), content["history"])
         if self.stop is not None:
-            self.stop.take_up(content["stop"], part("best", stored.arrays))
+            self.stop.take_up(content["stop"]["seen"], part("best", stored.arrays))
         if self.control is not None and content["control"]:
             where, seen = content["control"]
             self.control.seen = seen if where == str(self.control.path) else self.control.seen

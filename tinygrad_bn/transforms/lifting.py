@@ -111,6 +111,14 @@ def argument_names(function: Callable[..., Any], count: int) -> list[str]:
     return [names[i] if i < len(names) else f"x{i + 1}" for i in range(count)]
 
 
+def labelled(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> None:
+    """Give a function of any arguments a name, and names of its arguments, for traces of it."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(argument, kind) for argument in arguments]
+    vars(function)["__signature__"] = inspect.Signature(parameters)
+    function.__name__ = name
+
+
 def outside(results: Iterable[Tensor], leaves: Sequence[Tensor]) -> bool:
     """Whether results depend on anything differentiable besides the fresh leaves.
 
