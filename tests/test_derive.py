@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_bn as tg
-from tinygrad_bn.algebra.simplifying import replayed
+from tinygrad_bn.algebra.simplifying import closed_form, replayed
 
 RNG = np.random.default_rng(0)
 N, C = 5, 4
@@ -378,3 +378,44 @@ def test_bad_input_gets_a_clear_error(call, kind, message):
         call()
     assert str(caught.value).split("\n")[0] == message
     assert "fix:" in str(caught.value)
+
+
+def test_positions_that_count_off_a_part_of_an_axis_are_no_whole_axis():
+    picked = tg.derive(lambda x: tg.sum(x[np.arange(2)] ** 2), W)
+    gradient = picked.result.run(W)
+    np.testing.assert_array_equal(gradient, [2 * W[0], 2 * W[1], 0.0, 0.0])
+    assert picked.proof(examples=3).ok
+
+
+def test_a_maximum_over_what_an_index_leaves_alone():
+    def doubled(x):
+        return tg.max(tg.broadcast_to(tg.sin(x), (3, C)), axis=0)
+
+    trace = tg.trace(doubled, W)
+    (value,) = closed_form(trace).results
+    np.testing.assert_array_equal(value.data, np.sin(W))
+
+
+def test_a_sum_whose_sign_turns_with_its_indices_is_computed():
+    def turned(x, y):
+        return tg.cumulative_sum(y, axis=0).mT - x[:, None] * y
+
+    y = RNG.normal(size=(C, C))
+    trace = tg.trace(tg.grad(lambda x, y: tg.sum(tg.cos(turned(x, y) - turned(x, y).mT))), W, y)
+    (value,) = closed_form(trace).results
+    np.testing.assert_allclose(value.data, trace.results[0].data, rtol=1e-12, atol=1e-13)
+
+
+def test_a_function_of_ones_own_is_elementwise_if_its_graph_is():
+    assert tg.derive(lambda x: tg.exp(-x * x / 2), W).formula == "-x*exp(-x**2/2)"
+    assert tg.derive(lambda x: tg.flip(tg.exp(x)), W).upstream == "symbolic"
+
+
+CHILDREN = {"mfrac": 2, "msub": 2, "msup": 2, "mover": 2}
+
+
+@NAMED
+def test_elements_of_mathml_have_the_parts_that_they_need(name):
+    shown = [derived(name).mathml(), *(f.mathml() for f in derived(name).descent())]
+    for element in ET.fromstring(f"<page>{''.join(shown)}</page>").iter():  # noqa: S314  (our own)
+        assert len(element) == CHILDREN.get(element.tag, len(element))

@@ -463,6 +463,30 @@ def test_random_programs_keep_values_and_gradients(level):
     check()
 
 
+def real_program(program):
+    """Check that the closed form of a random program keeps values and gradients where defined."""
+    leaves = [
+        tg.Tensor(x, requires_grad=np.asarray(x).dtype.kind == "f") for x in program.inputs.values()
+    ]
+    with np.errstate(all="ignore"):
+        before = tg.trace(program.__call__, *leaves)
+        after = tg.simplify(before, "real")
+        pairs = zip(
+            answers(before, np.random.default_rng(7), 2),
+            answers(after, np.random.default_rng(7), 2),
+            strict=True,
+        )
+        assert len(after.nodes) <= len(before.nodes)
+        assert str(tg.simplify(after, "real")) == str(after)
+        for one, other in pairs:
+            assert not np.isfinite(one.data) or agree(one, other), f"{before}\n{after}"
+
+
+@given(strategies.programs(ops=DIFFERENTIABLE, margin=0.01))
+def test_closed_forms_of_random_programs_keep_values_and_gradients(program):
+    real_program(program)
+
+
 # named examples -----------------------------------------------------------------------------------
 
 

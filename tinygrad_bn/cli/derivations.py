@@ -13,6 +13,7 @@ from tinygrad_bn.algebra import Derivation
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.viz.drawing import graph
 from tinygrad_bn.viz.embedding import inline
+from tinygrad_bn.viz.page.explore import theme
 
 HEAD = """\
 <!doctype html>
@@ -50,7 +51,7 @@ def page(title: str, entries: Sequence[Entry], about: Iterable[str] = ()) -> str
 
     The names of the entries are their anchors. HTML that is XML too.
     """
-    style = files(__package__).joinpath("derivations.css").read_text(encoding="utf-8")
+    style = theme() + files(__package__).joinpath("derivations.css").read_text(encoding="utf-8")
     told = "".join(f"<p>{escape(text)}</p>\n" for text in about)
     parts = [
         HEAD.format(title=escape(title), style=style),

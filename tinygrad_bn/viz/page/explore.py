@@ -87,7 +87,7 @@ def page_html(
     data = Contents(views, Engine(engine, timeout)).read(name)
     parts = {
         "title": escape(name),
-        "style": _colours() + _asset("page.css"),
+        "style": theme() + _colours() + _asset("page.css"),
         "script": _script(),
         "data": _embedded(data),
     }
@@ -99,6 +99,11 @@ def _title(views: Views) -> str:
     named = [card.name for card in views.forward.cards if card.result and card.name]
     outer = [r.scope.path[0].name for r in views.subject.results if r.scope is not None]
     return clean(", ".join(named or outer[:1]), _TITLE) or "Recorded graph"
+
+
+def theme() -> str:
+    """Return the style sheet that the package's pages share: colours, light and dark, and fonts."""
+    return _asset("theme.css")
 
 
 def _asset(name: str) -> str:
