@@ -136,7 +136,7 @@ def answers(trace, rng, order):
     """
     inputs = [x for x in trace.inputs if x.requires_grad]
     with np.errstate(all="ignore"), using(tracing=True):
-        found = [mixed([r for r in trace.results if r.requires_grad], rng)]
+        found = [mixed([r for r in trace.results if r.dtype.kind == "f"], rng)]
         for _ in range(order):
             known = gradients_of(found[-1], inputs)
             found.append(mixed([known.get(x, tg.zeros_like(x.detach())) for x in inputs], rng))

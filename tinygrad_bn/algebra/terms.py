@@ -241,11 +241,11 @@ class Terms:
             return body
         return self._bound("sum", over, body)
 
-    def reduce(self, name: str, indices: Iterable[Index], body: Term) -> Term:
-        """Return another reduction over indices: ``max``, ``min``, ``prod``, ``any``, ``all``."""
-        over = tuple(dict.fromkeys(indices))
-        if name in ("max", "min"):
-            over = tuple(i for i in over if i in body.free)
+    def reduce(self, name: str, indices: Sequence[Index], body: Term) -> Term:
+        """Return a reduction over indices: ``sum``, ``max``, ``min`` or ``prod``."""
+        over = tuple(i for i in dict.fromkeys(indices) if i in body.free or name == "sum")
+        if name == "prod":  # what an index leaves alone is a factor as often as it has values
+            body = body ** math.prod(i.size for i in {*indices} if i not in over)
         return self._bound(name, over, body) if over else body
 
     def _bound(self, name: str, over: tuple[Index, ...], body: Term) -> Term:
@@ -316,7 +316,7 @@ class Terms:
         if term.op == "add":
             return self.add(zip(args, term.extra, strict=True))
         if term.op == "reduce":
-            return self._bound(term.extra[0], term.extra[1], args[0])
+            return self.reduce(*term.extra, args[0])
         if term.op == "delta":
             moved = iter(args)
             return self.delta(*(next(moved) if p == "term" else p for p in term.extra))
