@@ -109,16 +109,20 @@ def latex_name(name: str) -> str:
     """Write a name in LaTeX: Greek letters, hats and subscripts."""
     if name.endswith("_hat"):
         return rf"\hat{{{latex_name(name[:-4])}}}"
-    stem, _, index = name.partition("_")
     if name.isdigit():
         return name
-    if "(" in name or "[" in name:
-        return rf"\mathrm{{{_escaped(name)}}}"
+    stem, index = _indexed(name)
     if index:
         return rf"{latex_name(stem)}_{{{latex_name(index)}}}"
     if stem in GREEK:
         return f"\\{stem}"
     return stem if len(stem) == 1 else rf"\mathrm{{{_escaped(stem)}}}"
+
+
+def _indexed(name: str) -> tuple[str, str]:
+    """Split a letter and its index; a name of words is one: ``x_1``, but ``cross_entropy``."""
+    stem, _, index = name.partition("_")
+    return (stem, index) if len(stem) == 1 or stem in GREEK else (name, "")
 
 
 def _escaped(name: str) -> str:
@@ -223,8 +227,8 @@ def mathml_name(name: str) -> str:
         return f'<mover accent="true">{mathml_name(name[:-4])}<mo>^</mo></mover>'
     if name.isdigit():
         return f"<mn>{name}</mn>"
-    stem, _, index = name.partition("_")
-    if index and "(" not in name:
+    stem, index = _indexed(name)
+    if index:
         return f"<msub>{mathml_name(stem)}{mathml_name(index)}</msub>"
     return f"<mi>{html.escape(SYMBOLS.get(name, name))}</mi>"
 

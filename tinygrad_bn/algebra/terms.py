@@ -437,19 +437,21 @@ def _content(coefficients: Sequence[Number]) -> Number:
 
 
 def natural(term: Term) -> tuple[Index, ...]:
-    """Return the free indices of a term in the order in which its variables have them."""
+    """Return the free indices of a term in the order in which its largest variables have them."""
     if term not in term.terms.naturals:
         term.terms.naturals[term] = _natural(term)
     return term.terms.naturals[term]
 
 
 def _natural(term: Term) -> tuple[Index, ...]:
-    found: dict[Index, None] = {}
+    first: dict[Index, int] = {}
     variables = [t for t in walk(term) if t.op == "variable"]
     for part in sorted(variables, key=lambda t: -len(t.extra[1])):
-        found |= dict.fromkeys(p for p in part.extra[1] if isinstance(p, Index))
-    free = [i for i in found if i in term.free]
-    return (*free, *sorted(term.free.difference(free)))
+        for axis, place in enumerate(part.extra[1]):
+            if isinstance(place, Index) and place in term.free:
+                first.setdefault(place, axis)
+    ordered = sorted(first, key=first.__getitem__)
+    return (*ordered, *sorted(term.free.difference(ordered)))
 
 
 def walk(root: Term) -> Iterator[Term]:
