@@ -316,7 +316,8 @@ class Terms:
         if term.op == "add":
             return self.add(zip(args, term.extra, strict=True))
         if term.op == "reduce":
-            return self.reduce(*term.extra, args[0])
+            name, over = term.extra
+            return self.reduce(name, over, args[0])
         if term.op == "delta":
             moved = iter(args)
             return self.delta(*(next(moved) if p == "term" else p for p in term.extra))
