@@ -192,7 +192,7 @@ class Layout:
     def _mul(self, term: Term, order: Order) -> Shown:
         coefficient, factors = term.coefficient, _one_exponential(term)
         for position, (base, exponent) in enumerate(factors):
-            flipped = self._negated(base) if coefficient < 0 and exponent == 1 else None
+            flipped = turned(base) if coefficient < 0 and exponent == 1 else None
             if flipped is not None:
                 factors[position] = (flipped, ONE)
                 coefficient = -coefficient
@@ -205,23 +205,6 @@ class Layout:
         if special is not None:
             return _product([*_numbers(coefficient), special], [])
         return self._fraction(coefficient, factors, order)
-
-    def _negated(self, term: Term) -> Term | None:
-        """Return minus a sum, or minus a sum of products with one, with its items' signs turned.
-
-        The normal form would not keep it so: it is for showing alone.
-        """
-        terms = term.terms
-        if term.op == "add":
-            return terms.make("add", term.args, tuple(-c for c in term.extra))
-        if term.op == "reduce" and term.extra[0] == "sum" and term.args[0].op == "mul":
-            body = term.args[0]
-            for base, exponent in body.factors:
-                if base.op == "add" and exponent == 1:
-                    args = tuple(self._negated(b) if b is base else b for b in body.args)
-                    turned = terms.make("mul", args, body.extra)  # type: ignore[arg-type]
-                    return terms.make("reduce", (turned,), term.extra)
-        return None
 
     def _fraction(
         self, coefficient: Number, factors: Sequence[tuple[Term, Number]], order: Order
@@ -366,6 +349,31 @@ def _one_exponential(term: Term) -> list[tuple[Term, Number]]:
     terms = term.terms
     whole = terms.apply("exp", terms.add((b.args[0], e) for b, e in powers))
     return [(whole, ONE), *(f for f in term.factors if f not in powers)]
+
+
+def sum_within(term: Term) -> Term | None:
+    """Return the sum that takes in a sign: the term, or a factor of what it sums up."""
+    if term.op == "add":
+        return term
+    if term.op != "reduce" or term.extra[0] != "sum" or term.args[0].op != "mul":
+        return None
+    return next((b for b, e in term.args[0].factors if b.op == "add" and e == 1), None)
+
+
+def turned(term: Term) -> Term | None:
+    """Return minus a term, with the signs of the items of the sum within it turned.
+
+    The normal form would not keep it so: it is for showing and computing alone.
+    """
+    inner, make = sum_within(term), term.terms.make
+    if inner is None:
+        return None
+    flipped = make("add", inner.args, tuple(-c for c in inner.extra))
+    if inner is term:
+        return flipped
+    body = term.args[0]
+    args = tuple(flipped if b is inner else b for b in body.args)
+    return make("reduce", (make("mul", args, body.extra),), term.extra)
 
 
 def _is_identity(term: Term) -> bool:

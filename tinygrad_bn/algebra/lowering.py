@@ -6,12 +6,13 @@ nothing overflows. A sum of products over one index is a matrix product.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tinygrad_bn.algebra.layout import contracted
+from tinygrad_bn.algebra.layout import contracted, sum_within, turned
 from tinygrad_bn.algebra.naming import Definition, total_of
 from tinygrad_bn.algebra.patterns import name_of
 from tinygrad_bn.algebra.reading import Operation
@@ -59,9 +60,11 @@ class Lowering:
         self.definitions = {d.symbol: d for d in definitions}
         self._made: dict[Term, Laid] = {}
         self._named: dict[str, Laid] = {}
+        self._uses: Counter[Term] = Counter()
 
     def result(self, term: Term, places: Sequence[Place], dtype: Any) -> Tensor:
         """Return a term as a tensor with an axis for each place, of one element where it is 0."""
+        self._uses = Counter(a for part in walk(term) for a in part.args)
         for part in walk(term):
             if part.op in ("add", "call") or (part.op == "function" and part.extra != "exp"):
                 self.value(part)
@@ -85,11 +88,15 @@ class Lowering:
             if same.op != term.op:  # a sum whose sign turned: it would turn back for ever
                 own, same = {}, term
             if same not in self._made:
-                self._made[same] = getattr(self, f"_{same.op}")(same)
+                self._made[same] = self._directly(same)
             back = {new: old for old, new in own.items()}
             value, axes = self._made[same]
             self._made[term] = Laid(value, tuple(back.get(i, i) for i in axes))
         return self._made[term]
+
+    def _directly(self, term: Term) -> Laid:
+        made: Laid = getattr(self, f"_{term.op}")(term)
+        return made
 
     def together(self, terms: Sequence[Term]) -> tuple[list[Any], Axes]:
         """Return values over common axes, ready to be combined elementwise."""
@@ -201,8 +208,9 @@ class Lowering:
         """Multiply powers: what has few axes first, so that little is computed on many."""
         if term.number is not None:
             return Laid(_plain(term.number), ())
-        above, below = self._factors(term)
-        number = _plain(term.coefficient)
+        signs = self._turned(term)
+        above, below = self._factors(term, signs)
+        number = _plain(-term.coefficient if signs else term.coefficient)
         top = _product(sorted(above, key=_extent)) if above else None
         bottom = _product(sorted(below, key=_extent)) if below else None
         if top is None:
@@ -213,8 +221,22 @@ class Lowering:
         axes = _common([scaled, bottom])
         return Laid(aligned(scaled, axes) / aligned(bottom, axes), axes)
 
-    def _factors(self, term: Term) -> tuple[list[Laid], list[Laid]]:
-        """Compute the factors above and below the line; exponentials become one."""
+    def _turned(self, term: Term) -> dict[Term, Term]:
+        """Return a factor with a difference, used here alone, that takes in a product's minus."""
+        for base, exponent in term.factors if term.coefficient < 0 else ():
+            inner = sum_within(base) if exponent == 1 else None
+            if inner is None or max(self._uses[base], self._uses[inner]) > 1:
+                continue
+            if min(inner.extra) < 0:
+                flipped = turned(base)
+                return {base: flipped} if flipped is not None else {}
+        return {}
+
+    def _factors(self, term: Term, signs: Mapping[Term, Term]) -> tuple[list[Laid], list[Laid]]:
+        """Compute the factors above and below the line; exponentials become one.
+
+        ``signs``: what is computed with the opposite sign, and as what.
+        """
         above: list[Laid] = []
         below: list[Laid] = []
         powers = [(b, e) for b, e in term.factors if b.op == "function" and b.extra == "exp"]
@@ -223,7 +245,7 @@ class Lowering:
             above.append(Laid(exp(exponent.value), exponent.axes))
         for base, exponent_ in term.factors:
             if (base, exponent_) not in powers:
-                made = self.value(base)
+                made = self._directly(signs[base]) if base in signs else self.value(base)
                 side = above if exponent_ > 0 else below
                 side.append(Laid(_power(made.value, magnitude(exponent_)), made.axes))
         return above, below
@@ -243,7 +265,7 @@ class Lowering:
         """Multiply in the order that needs fewer transposes."""
         sides = [self.value(left), self.value(right)]
         outer = [tuple(i for i in x.axes if i != k) for x in sides]
-        first = 0 if _turned(sides, outer, k) <= _turned(sides[::-1], outer[::-1], k) else 1
+        first = 0 if _transposes(sides, outer, k) <= _transposes(sides[::-1], outer[::-1], k) else 1
         (a, b), (rows, columns) = (sides, outer) if first == 0 else (sides[::-1], outer[::-1])
         product = matmul(aligned(a, (*rows, k)), aligned(b, (k, *columns)))
         return Laid(product, (*rows, *columns))
@@ -303,7 +325,7 @@ def _cast(value: Tensor, dtype: Any) -> Tensor:
     return value if value.dtype == dtype else astype(value, dtype)
 
 
-def _turned(sides: Sequence[Laid], outer: Sequence[Axes], k: Index) -> int:
+def _transposes(sides: Sequence[Laid], outer: Sequence[Axes], k: Index) -> int:
     """Count the transposes that a matrix product needs."""
     return (sides[0].axes != (*outer[0], k)) + (sides[1].axes != (k, *outer[1]))
 
