@@ -317,7 +317,7 @@ def test_names_of_tensors_and_items_are_used():
 @pytest.mark.parametrize(
     ("function", "example", "formula"),
     [
-        (tg.cumulative_sum, W, "flip(cumulative_sum(flip(g)))"),
+        (tg.cumulative_sum, W, "flip(cumulative_sum(flip(g, axis=0), axis=0), axis=0)"),
         (tg.conv1d, RNG.normal(size=(1, 2, 6)), None),
         (lambda x: tg.max(x, axis=1), X, "g*(x == max(x))/sum(x == max(x))"),
     ],

@@ -12,15 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bn.algebra.formulas import Formula, Page, descent, page
-from tinygrad_bn.algebra.layout import Layout
+from tinygrad_bn.algebra.formulas import Formula, Page, Target, descent, frames, page
+from tinygrad_bn.algebra.indexed import Indexed
+from tinygrad_bn.algebra.layout import Layout, Letters, Unsayable
 from tinygrad_bn.algebra.lowering import Lowering
 from tinygrad_bn.algebra.naming import Definition, Naming
 from tinygrad_bn.algebra.notation import text
 from tinygrad_bn.algebra.proving import Proof, prove
 from tinygrad_bn.algebra.reading import Places, Reading, fresh
 from tinygrad_bn.algebra.rewriting import Rewriter, Step
-from tinygrad_bn.algebra.terms import Index, Term, natural, places_of, replace
+from tinygrad_bn.algebra.terms import (
+    Term,
+    indices_in,
+    natural,
+    places_of,
+    replace,
+    variables,
+)
 from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.program import Trace
@@ -73,13 +81,29 @@ class Derivation:
     @functools.cached_property
     def page(self) -> Page:
         """The formulas, the definitions of their letters, and notes."""
-        shown = [
-            (self._left(r), r.term, tuple(p for p in r.places if isinstance(p, Index)))
-            for r in self.results
-        ]
-        told = self.shorter or self._operations < 2
-        notes = self.given if told else (*self.given, NO_SHORTER)
-        return page(shown, self.definitions, self._shown_names(), notes)
+        above = "L" if self.upstream == "symbolic" else self.function
+        targets = [Target(above, _word(r.name), self._sides(r), r.term) for r in self.results]
+        remarks = () if self.shorter or self._operations < 2 else (NO_SHORTER,)
+        constants = {self._letters.name(n): _told(v) for n, v in self._constants.items()}
+        return page(targets, self.definitions, self._letters, self.given, constants, remarks)
+
+    def _sides(self, result: Result) -> tuple[Places, Places]:
+        """Return the places above and below the line of a derivative."""
+        outer = len(self.shape) if self.upstream == "identity" else 0
+        return result.places[:outer], result.places[outer:]
+
+    @property
+    def _constants(self) -> dict[str, Any]:
+        """The values of arrays that the function closed over and that have no name."""
+        closed = [t for t in self.recorded.closed_over if not t.name]
+        names = {self._reading.names[t] for t in closed} | set(self.recorded.constants)
+        return {n: self._reading.values[n] for n in names if n in self._reading.values}
+
+    @property
+    def _letters(self) -> Letters:
+        """What the formulas of one page are written with."""
+        shapes = {n: np.shape(v) for n, v in self._reading.values.items()}
+        return Letters(self._shown_names(), shapes)
 
     def _shown_names(self) -> dict[str, str]:
         """Return what variables are called in formulas: an item of a container by its key."""
@@ -89,10 +113,6 @@ class Derivation:
         counts = Counter((*short.values(), *set(self._reading.names.values()).difference(short)))
         names = dict.fromkeys(self._reading.names.values())
         return {n: short[n] if counts[short.get(n)] == 1 else n for n in names}
-
-    def _left(self, result: Result) -> str:
-        name = result.name if result.name.isidentifier() else re.findall(r"\w+", result.name)[-1]
-        return f"d{'L' if self.upstream == 'symbolic' else self.function}/d{name}"
 
     @property
     def formula(self) -> str:
@@ -136,8 +156,7 @@ class Derivation:
     def descent(self, rate: str = "eta") -> list[Formula]:
         """Return a step of gradient descent for each argument: ``w <- w - eta*gradient``."""
         return [
-            descent(r.name, f.right, rate)
-            for r, f in zip(self.results, self.page.results, strict=True)
+            descent(r.name, f, rate) for r, f in zip(self.results, self.page.results, strict=True)
         ]
 
     # what it is --------------------------------------------------------------------------------
@@ -152,14 +171,24 @@ class Derivation:
     @functools.cached_property
     def steps(self) -> tuple[ShownStep, ...]:
         """The laws used, in order: name, where, before, after."""
-        layout = Layout(taken={d.symbol for d in self.definitions})
-        return tuple(self._shown(s, layout) for s in self._laws)
+        return tuple(self._shown(s) for s in self._laws)
 
-    def _shown(self, step: Step, layout: Layout) -> ShownStep:
+    def _shown(self, step: Step) -> ShownStep:
         order = natural(step.before)
         order = (*order, *(i for i in natural(step.after) if i not in order))
-        before, after = (text(layout.shown(t, order)) for t in (step.before, step.after))
-        return ShownStep(step.rule, self._where(step), before, after)
+        sides = step.before, step.after
+        letters = self._letters
+        letters.frames = frames(self.definitions)
+        letters.taken |= {*letters.names.values(), *(d.symbol for d in self.definitions)}
+        arrays = Layout(letters)
+        try:
+            shown = [arrays.shown(t, order) for t in sides]
+        except Unsayable:
+            arrays.along["?"] = set()
+        if arrays.along or text(shown[0]) == text(shown[1]):
+            indexed = Indexed(letters, order)
+            shown = [indexed.shown(t, order) for t in sides]
+        return ShownStep(step.rule, self._where(step), *map(text, shown))
 
     def _where(self, step: Step) -> str:
         node = self._reading.origins.get(step.before)
@@ -217,6 +246,21 @@ class Derivation:
         return (
             f"{self.mathml()}\n<details><summary>{len(self.steps)} steps</summary>{table}</details>"
         )
+
+
+def _word(name: str) -> str:
+    """Return the last word of the name of an argument or of an item in it."""
+    return name if name.isidentifier() else re.findall(r"\w+", name)[-1]
+
+
+def _told(value: Any) -> str:
+    """Write a constant: its values if they are few."""
+    if value.size <= FEW:
+        return " ".join(np.array2string(value, separator=", ", precision=6).split())
+    return f"a constant of shape {value.shape}"
+
+
+FEW = 8
 
 
 @dataclass(frozen=True)
@@ -436,12 +480,18 @@ def _read(
     term = reading.element(tensor, places)
     if upstream != "identity":
         return places, term
-    outer = fresh(outcome.shape, places)
+    outer = fresh(outcome.shape, (*places, *indices_in(term)))
     cotangent = reading.names[recorded.inputs[-1]]
     terms = term.terms
 
     def swap(part: Term) -> Term | None:
         """Put a one-hot in for the cotangent."""
+        if part.op == "array" and cotangent in variables(part):
+            raise GradientError(
+                "derive, upstream='identity': a part of the gradient acts on the whole cotangent, "
+                "and has no formula for each of its elements.",
+                "Use upstream='symbolic', or tg.jacobian for the numbers.",
+            )
         if part.op != "variable" or part.extra[0] != cotangent:
             return None
         sides = zip(places_of(part), outer, strict=True)

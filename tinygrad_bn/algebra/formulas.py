@@ -2,66 +2,76 @@
 
 from __future__ import annotations
 
-import dataclasses
+import html
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tinygrad_bn.algebra.layout import (
+from tinygrad_bn.algebra.indexed import Indexed
+from tinygrad_bn.algebra.layout import Layout, Letters, Unsayable
+from tinygrad_bn.algebra.naming import Definition, total_of
+from tinygrad_bn.algebra.notation import escaped, latex, latex_name, mathml, mathml_name, text
+from tinygrad_bn.algebra.reading import Places
+from tinygrad_bn.algebra.shown import (
+    REDUCERS,
     Call,
-    Layout,
-    Order,
+    Element,
     Power,
     Product,
     Shown,
     Sign,
     Sum,
+    all_parts,
+    number,
+    parts_of,
+    rebuilt,
+    with_circles,
 )
-from tinygrad_bn.algebra.naming import Definition, total_of
-from tinygrad_bn.algebra.notation import latex, latex_name, mathml, mathml_name, text
-from tinygrad_bn.algebra.terms import HALF, Term
+from tinygrad_bn.algebra.terms import HALF, Index, Term, natural
 
 
 @dataclass(frozen=True)
 class Formula:
-    """An equation: ``left`` is a name, ``right`` a formula of arrays."""
+    """An equation: ``left`` is a name or a derivative, ``right`` a formula.
+
+    ``places``: the indices of what stands above and below the line of ``left``, if it has some.
+    """
 
     left: str
     right: Shown
     sign: str = "="
+    places: tuple[tuple[Shown, ...], tuple[Shown, ...]] = ((), ())
 
     def __str__(self) -> str:
-        return f"{self.left} {self.sign} {text(self.right)}"
+        return f"{self._left(str, text, 'd{}/d{}')} {self.sign} {text(self.right)}"
 
     def latex(self) -> str:
         """Write it in LaTeX."""
         arrow = {"=": "&=", "<-": r"&\leftarrow"}[self.sign]
-        return f"{_latex_left(self.left)} {arrow} {latex(self.right)}"
+        left = self._left(latex_name, latex, r"\frac{{\partial {}}}{{\partial {}}}")
+        return f"{left} {arrow} {latex(self.right)}"
 
     def mathml(self) -> str:
         """Write it in MathML."""
         sign = {"=": "=", "<-": "←"}[self.sign]
-        left = _mathml_left(self.left)
+        side = "<mrow><mo>∂</mo>{}</mrow>"
+        left = self._left(mathml_name, mathml, f"<mfrac>{side}{side}</mfrac>")
         return (
             f'<math display="block"><mrow>{left}<mo>{sign}</mo>{mathml(self.right)}</mrow></math>'
         )
 
-
-def _latex_left(left: str) -> str:
-    above, _, below = left.partition("/")
-    if not below:
-        return latex_name(left)
-    return rf"\frac{{\partial {latex_name(above[1:])}}}{{\partial {latex_name(below[1:])}}}"
-
-
-def _mathml_left(left: str) -> str:
-    above, _, below = left.partition("/")
-    if not below:
-        return mathml_name(left)
-    sides = [f"<mrow><mo>∂</mo>{mathml_name(s[1:])}</mrow>" for s in (above, below)]
-    return f"<mfrac>{''.join(sides)}</mfrac>"
+    def _left(
+        self, name: Callable[[str], str], write: Callable[[Shown], str], fraction: str
+    ) -> str:
+        """Write the left side: names by ``name``, elements by ``write``."""
+        above, _, below = self.left.partition("/")
+        sides = [above[1:], below[1:]] if below else [self.left]
+        written = [
+            write(Element(Sign(side), places)) if places else name(side)
+            for side, places in zip(sides, self.places, strict=False)
+        ]
+        return fraction.format(*written) if below else written[0]
 
 
 @dataclass(frozen=True)
@@ -71,19 +81,21 @@ class Page:
     results: tuple[Formula, ...]
     definitions: tuple[Formula, ...]
     notes: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [str(f) for f in self.results]
         told = [*map(str, self.definitions), *self.notes]
         lines += [f"  {'where' if i == 0 else '     '} {line}" for i, line in enumerate(told)]
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  ({r})" for r in self.remarks)])
 
     def latex(self) -> str:
         """Write all in one LaTeX environment (amsmath's ``aligned``)."""
         lines = [f.latex() for f in self.results]
         given = [f.latex() for f in self.definitions]
         lines += [rf"\text{{where }} {given[0]}", *given[1:]] if given else []
-        lines += [rf"&\text{{{_escaped(note)}}}" for note in self.notes]
+        notes = [*self.notes, *(f"({r})" for r in self.remarks)]
+        lines += [rf"&\text{{{escaped(note)}}}" for note in notes]
         return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
     def mathml(self) -> str:
@@ -91,48 +103,127 @@ class Page:
         parts = [f.mathml() for f in self.results]
         if self.definitions:
             parts += ["<p>where</p>", *(f.mathml() for f in self.definitions)]
-        return "\n".join([*parts, *(f"<p>{note}</p>" for note in self.notes)])
+        notes = [*self.notes, *(f"({r})" for r in self.remarks)]
+        return "\n".join([*parts, *(f"<p>{html.escape(note)}</p>" for note in notes)])
 
 
-def _escaped(note: str) -> str:
-    for symbol in "_%&#":
-        note = note.replace(symbol, "\\" + symbol)
-    return note
+@dataclass(frozen=True)
+class Target:
+    """What a formula is asked for: the left side ``d{above}/d{below}`` of a term.
+
+    ``places``: of the axes of what stands above the line, and of what stands below.
+    """
+
+    above: str
+    below: str
+    places: tuple[Places, Places]
+    term: Term
 
 
 def page(
-    results: Sequence[tuple[str, Term, Order]],
+    results: Sequence[Target],
     definitions: Sequence[Definition],
-    names: Mapping[str, str],
+    letters: Letters,
     given: Sequence[str] = (),
+    constants: Mapping[str, Any] | None = None,
+    remarks: Sequence[str] = (),
 ) -> Page:
-    """Write results and definitions as formulas of arrays, axes and sizes told beside them.
-
-    ``names``: what the variables are called.
-    """
-    layout = Layout(names, taken={*names.values(), *(d.symbol for d in definitions)})
-    shown = [(name, layout.shown(term, order)) for name, term, order in results]
-    defined = [(d, _defined(layout, d)) for d in definitions]
-    shown, defined = _inlined(shown, defined)
-    used = set().union(*(names_in(s) for _, s in shown))
+    """Write results and definitions, with axes, sizes and ``constants`` told beside them."""
+    letters.taken |= {*letters.names.values(), *(d.symbol for d in definitions)}
+    letters.frames = frames(definitions)
+    writer = _Writer(letters)
+    lines = [writer.result(target) for target in results]
+    defined = [writer.definition(d) for d in definitions]
+    count = len(lines)
+    everything = _inlined(lines, defined, [d.kind for d in definitions])
+    used = set().union(*(names_in(f.right) for f in everything[:count]))
     kept = []
-    for definition, right in reversed(defined):
-        if definition.symbol in used:
-            used |= names_in(right)
-            kept.append((definition.symbol, right))
-    defined_lines = kept[::-1]
-    axes = {a for _, s in (*shown, *defined_lines) for a in _axes_in(s)}
-    notes = [*given]
+    for formula in reversed(everything[count:]):
+        if formula.left in used:
+            used |= names_in(formula.right)
+            kept.append(formula)
+    everything = [*everything[:count], *kept[::-1]]
+    axes = {a for f in everything for a in _axes_in(f.right)}
+    notes = [*given, *writer.alignments(used)]
+    everything = [replace(f, right=with_circles(f.right)) for f in everything]
     if len(axes) == 1 and (only := next(iter(axes))):
-        shown = [(n, without_axes(s)) for n, s in shown]
-        defined_lines = [(n, without_axes(s)) for n, s in defined_lines]
-        notes.append(_over(_reducers(s for _, s in (*shown, *defined_lines)), only))
-    notes = [*_letters(layout), *notes]
+        everything = [replace(f, right=without_axes(f.right)) for f in everything]
+        notes.append(_over(_reducers(f.right for f in everything), only))
+    told = [f"{n} = {v}" for n, v in (constants or {}).items() if n in used]
     return Page(
-        tuple(Formula(n, s) for n, s in shown),
-        tuple(Formula(n, s) for n, s in defined_lines),
-        tuple(n for n in notes if n),
+        tuple(everything[:count]),
+        tuple(everything[count:]),
+        (*told, *_letters(letters), *notes),
+        tuple(remarks),
     )
+
+
+def frames(definitions: Sequence[Definition]) -> dict[str, tuple[int, ...]]:
+    """Say where the axes of what names stand for are, counted from the last."""
+    found = {}
+    for definition in definitions:
+        axes = natural(definition.argument)
+        if set(definition.indices) <= set(axes):
+            found[definition.symbol] = tuple(axes.index(i) - len(axes) for i in definition.indices)
+    return found
+
+
+class _Writer:
+    """Writes formulas in the notation of arrays, and with indices where that does not do."""
+
+    def __init__(self, letters: Letters) -> None:
+        self.letters = letters
+        self.along: dict[str, set[tuple[tuple[int, ...], int]]] = {}
+
+    def result(self, target: Target) -> Formula:
+        """Write a result."""
+        order = [p for side in target.places for p in side if isinstance(p, Index)]
+        name = f"d{target.above}/d{target.below}"
+        right = self._arrays(lambda layout: layout.shown(target.term, tuple(order)))
+        if right is not None:
+            return Formula(name, right)
+        layout = Indexed(self.letters, order)
+        above, below = (tuple(map(layout.place, side)) for side in target.places)
+        return Formula(name, layout.shown(target.term, tuple(order)), places=(above, below))
+
+    def definition(self, definition: Definition) -> Formula:
+        """Write what a name stands for."""
+        right = self._arrays(lambda layout: _defined(layout, definition))
+        if right is not None:
+            return Formula(definition.symbol, right)
+        layout = Indexed(self.letters, definition.indices)
+        places = tuple(map(layout.place, definition.indices))
+        shown = _defined_by_indices(layout, definition)
+        return Formula(definition.symbol, shown, places=(places, ()))
+
+    def _arrays(self, write: Callable[[Layout], Shown]) -> Shown | None:
+        """Write in the notation of arrays, if every array then has its axes in one place."""
+        layout = Layout(self.letters)
+        try:
+            shown = write(layout)
+        except Unsayable:
+            return None
+        joint = {n: self.along.get(n, set()) | found for n, found in layout.along.items()}
+        if any(len(found) > 1 and not all(map(_is_last, found)) for found in joint.values()):
+            return None
+        self.along |= joint
+        return shown
+
+    def alignments(self, used: set[str]) -> Iterator[str]:
+        """Say where the axes of arrays are that are not the last ones of what they stand beside."""
+        by_axes: dict[tuple[int, ...], list[str]] = {}
+        for variable, found in self.along.items():
+            name = self.letters.name(variable)
+            if name in used and not all(map(_is_last, found)):
+                ((axes, _),) = found
+                by_axes.setdefault(axes, []).append(name)
+        for axes, names in by_axes.items():
+            yield _over(names, ", ".join(map(str, axes)))
+
+
+def _is_last(found: tuple[tuple[int, ...], int]) -> bool:
+    axes, count = found
+    return axes == tuple(range(count - len(axes), count))
 
 
 def _over(names: Sequence[str], axes: str) -> str:
@@ -143,14 +234,15 @@ def _over(names: Sequence[str], axes: str) -> str:
     return f"{listed} along {'axes' if ',' in axes else 'axis'} {axes}"
 
 
-def _letters(layout: Layout) -> list[str]:
-    """Say what the letters for sizes and one-hot rows are."""
-    told = [
-        f"{name} = one_hot({label})" for label, name in layout.one_hots.items() if "(" not in name
-    ]
-    for sizes, name in layout.sizes.items():
-        told.append(f"{name} = {math.prod(sizes)}")
-    return told
+def _letters(letters: Letters) -> Iterator[str]:
+    """Say what the letters for sizes, one-hot rows and Kronecker's delta are."""
+    for label, name in letters.one_hots.items():
+        if "(" not in name:
+            yield f"{name} = one_hot({label})"
+    for sizes, name in letters.sizes.items():
+        yield f"{name} = {math.prod(sizes)}"
+    if letters.delta:
+        yield f"{letters.delta}[i, j] = 1 if i = j, else 0"
 
 
 def _defined(layout: Layout, definition: Definition) -> Shown:
@@ -168,19 +260,29 @@ def _defined(layout: Layout, definition: Definition) -> Shown:
     return layout.shown(definition.term, definition.indices)
 
 
-def _inlined(shown: Any, defined: Any) -> tuple[Any, Any]:
+def _defined_by_indices(layout: Indexed, definition: Definition) -> Shown:
+    """Write an element of what a name stands for."""
+    if definition.kind == "root":
+        return Power(layout.shown(definition.term**2, definition.indices), HALF)
+    if definition.kind == "sigmoid":
+        return Call("sigmoid", (layout.shown(definition.argument, definition.indices),))
+    return layout.shown(definition.term, definition.indices)
+
+
+def _inlined(lines: list[Formula], defined: list[Formula], kinds: Sequence[str]) -> list[Formula]:
     """Write softmax and sigmoid in place where they stand once, as an item or alone."""
-    for position, (definition, right) in reversed(list(enumerate(defined))):
-        if definition.kind not in ("softmax", "sigmoid"):
+    everything = [*lines, *defined]
+    for position in reversed(range(len(lines), len(everything))):
+        symbol, right = everything[position].left, everything[position].right
+        if kinds[position - len(lines)] not in ("softmax", "sigmoid") or any(
+            everything[position].places
+        ):
             continue
-        everywhere = [*(s for _, s in shown), *(r for _, r in defined)]
-        alone = [_alone(s, definition.symbol) for s in everywhere]
-        if sum(a for a, _ in alone) == sum(n for _, n in alone) == 1:
-            put: dict[Shown, Shown] = {Sign(definition.symbol): right}
-            shown = [(n, mapped(s, put)) for n, s in shown]
-            defined = [(d, mapped(r, put)) for d, r in defined]
-            del defined[position]
-    return shown, defined
+        counts = [_alone(f.right, symbol) for f in everything]
+        if sum(a for a, _ in counts) == sum(n for _, n in counts) == 1:
+            put: dict[Shown, Shown] = {Sign(symbol): right}
+            everything = [replace(f, right=mapped(f.right, put)) for f in everything]
+    return everything
 
 
 def _alone(shown: Any, symbol: str) -> tuple[int, int]:
@@ -189,34 +291,12 @@ def _alone(shown: Any, symbol: str) -> tuple[int, int]:
         return (1, 1) if shown.value == symbol else (0, 0)
     items = [i for _, i in shown.items] if isinstance(shown, Sum) else []
     direct = sum(isinstance(i, Sign) and i.value == symbol for i in items)
-    parts = [_alone(p, symbol) for p in _parts(shown)]
+    parts = [_alone(p, symbol) for p in parts_of(shown)]
     total = sum(n for _, n in parts)
     nested = sum(
-        a for (a, _), p in zip(parts, _parts(shown), strict=True) if not isinstance(p, Sign)
+        a for (a, _), p in zip(parts, parts_of(shown), strict=True) if not isinstance(p, Sign)
     )
     return direct + nested, total
-
-
-def _parts(shown: Any) -> Iterator[Any]:
-    """Yield the formulas in a formula."""
-    for field in dataclasses.fields(shown):
-        value = getattr(shown, field.name)
-        stack = list(value) if isinstance(value, tuple) else [value]
-        for item in stack:
-            inner = item[1] if isinstance(item, tuple) else item
-            if dataclasses.is_dataclass(inner):
-                yield inner
-
-
-def rebuilt(shown: Any, change: Callable[[Any], Any]) -> Any:
-    """Return a formula with its parts changed."""
-    if isinstance(shown, tuple):
-        return tuple(rebuilt(s, change) for s in shown)
-    if not dataclasses.is_dataclass(shown):
-        return shown
-    values = {f.name: getattr(shown, f.name) for f in dataclasses.fields(shown)}
-    kind: Any = type(shown)
-    return change(kind(**{k: rebuilt(v, change) for k, v in values.items()}))
 
 
 def mapped(shown: Shown, put: dict[Shown, Shown]) -> Shown:
@@ -230,47 +310,42 @@ def without_axes(shown: Shown) -> Shown:
 
     def change(part: Any) -> Any:
         """Drop the axes of a call."""
-        return dataclasses.replace(part, axes="") if isinstance(part, Call) else part
+        return replace(part, axes="") if isinstance(part, Call) else part
 
     made: Shown = rebuilt(shown, change)
     return made
 
 
-def _all_parts(shown: Any) -> Iterator[Any]:
-    yield shown
-    for part in _parts(shown):
-        yield from _all_parts(part)
-
-
 def names_in(shown: Shown) -> set[str]:
     """Return the symbols of a formula."""
-    found = {p.value for p in _all_parts(shown) if isinstance(p, Sign) and isinstance(p.value, str)}
-    return found | {p.name for p in _all_parts(shown) if hasattr(p, "places")}
+    return {p.value for p in all_parts(shown) if isinstance(p, Sign) and isinstance(p.value, str)}
 
 
-REDUCERS = ("sum", "mean", "var", "max", "min", "prod", "softmax", "logsumexp")
+ALONG = (*REDUCERS, "softmax")
 
 
 def _axes_in(shown: Shown) -> set[str]:
-    calls = [p for p in _all_parts(shown) if isinstance(p, Call) and p.name in REDUCERS]
+    calls = [p for p in all_parts(shown) if isinstance(p, Call) and p.name in ALONG]
     return {c.axes for c in calls}
 
 
 def _reducers(formulas: Iterator[Shown]) -> list[str]:
-    names = [p.name for s in formulas for p in _all_parts(s) if isinstance(p, Call)]
-    return list(dict.fromkeys(n for n in names if n in REDUCERS))
+    names = [p.name for s in formulas for p in all_parts(s) if isinstance(p, Call)]
+    return list(dict.fromkeys(n for n in names if n in ALONG))
 
 
-def descent(name: str, gradient: Shown, rate: str) -> Formula:
+def descent(name: str, formula: Formula, rate: str) -> Formula:
     """Return the step of gradient descent for a gradient."""
+    gradient, places = formula.right, formula.places[1]
     scaled = (
-        Product((Sign(rate), *gradient.above), gradient.below, gradient.last)
-        if isinstance(gradient, Product) and gradient.above != (Sign(Fraction(1)),)
-        else Product((Sign(rate),), (), (gradient,))
+        Product((Sign(rate, scalar=True), *gradient.above), gradient.below, gradient.last)
+        if isinstance(gradient, Product) and gradient.above != (number(1),)
+        else Product((Sign(rate, scalar=True),), (), (gradient,))
     )
     if isinstance(gradient, Product) and gradient.below and _is_sum(gradient):
-        scaled = Product((Sign(rate),), gradient.below, gradient.above)
-    return Formula(name, Sum(((False, Sign(name)), (True, scaled))), "<-")
+        scaled = Product((Sign(rate, scalar=True),), gradient.below, gradient.above)
+    here: Shown = Element(Sign(name), places) if places else Sign(name)
+    return Formula(name, Sum(((False, here), (True, scaled))), "<-", (places, ()))
 
 
 def _is_sum(product: Product) -> bool:

@@ -1,17 +1,40 @@
 """From formulas of indices to formulas of arrays, as they stand in a textbook.
 
 ``sum(k, x[i, k] * w[k, j])`` is ``x @ w``, ``sum(i, x[i, j]) / size(i)`` is ``mean(x)``, and a
-factor that lacks an index broadcasts. What no notation of arrays can say keeps its indices.
+factor that lacks an index broadcasts. What could be read in another way than it is meant is
+refused with ``Unsayable``: such a formula keeps its indices (see ``indexed``).
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, TypeAlias
 
 from tinygrad_bn.algebra.patterns import name_of
+from tinygrad_bn.algebra.shown import (
+    Call,
+    Element,
+    Matrix,
+    Power,
+    Product,
+    Shown,
+    Sign,
+    Sum,
+    number,
+    product,
+    transposed,
+    weight,
+)
+from tinygrad_bn.algebra.structure import (
+    centred_square,
+    contracted,
+    one_exponential,
+    stepwise,
+    turned,
+)
 from tinygrad_bn.algebra.terms import (
     ONE,
     Index,
@@ -22,90 +45,79 @@ from tinygrad_bn.algebra.terms import (
     magnitude,
     natural,
     places_of,
+    walk,
 )
 
 Order: TypeAlias = tuple[Index, ...]
+Positions: TypeAlias = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Sign:
-    """A symbol: a name, a number (a fraction), or a truth value."""
-
-    value: Any
-
-
-@dataclass(frozen=True)
-class Sum:
-    """Items, each with whether it is subtracted."""
-
-    items: tuple[tuple[bool, Shown], ...]
-
-
-@dataclass(frozen=True)
-class Product:
-    """Factors above and below the line; ``last`` comes after the fraction."""
-
-    above: tuple[Shown, ...]
-    below: tuple[Shown, ...]
-    last: tuple[Shown, ...] = ()
-
-
-@dataclass(frozen=True)
-class Power:
-    """A base with a number as exponent."""
-
-    base: Shown
-    exponent: Fraction
-
-
-@dataclass(frozen=True)
-class Call:
-    """A named function of operands: ``mean``, ``softmax``, ``where``."""
-
-    name: str
-    operands: tuple[Shown, ...]
-    axes: str = ""
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A matrix product."""
-
-    left: Shown
-    right: Shown
-
-
-@dataclass(frozen=True)
-class Transposed:
-    """A transpose."""
-
-    of: Shown
-
-
-@dataclass(frozen=True)
-class Element:
-    """An array with its indices written out."""
-
-    name: str
-    places: tuple[Shown, ...]
-
-
-Shown: TypeAlias = "Sign | Sum | Product | Power | Call | Matrix | Transposed | Element"
+class Unsayable(Exception):  # noqa: N818  (no error: it chooses the other notation)
+    """A formula has no unambiguous form in the notation of arrays."""
 
 
 @dataclass
-class Layout:
-    """Writes terms as formulas of arrays. ``names``: what its variables are called, if otherwise.
+class Letters:
+    """The names that formulas of one page share.
 
-    ``sizes`` and ``one_hots`` collect the letters for numbers of elements and for one-hot rows;
-    ``taken`` are letters that have a meaning already.
+    ``names``: what variables are called, if otherwise; ``shapes``: of the arrays that they are;
+    ``frames``: where the axes of what a definition names stand, counted from the last;
+    ``taken``: letters that have a meaning; ``sizes``, ``one_hots``, ``deltas``: the letters found
+    for numbers of elements, one-hot rows and Kronecker's delta.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    frames: Mapping[str, Positions] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
     sizes: dict[tuple[int, ...], str] = field(default_factory=dict)
     one_hots: dict[str, str] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
-    _shown: dict[tuple[Term, Order], Shown] = field(default_factory=dict, repr=False)
+    delta: str = ""
+
+    def name(self, variable: str) -> str:
+        """Return what a variable is called."""
+        return self.names.get(variable, variable)
+
+    def size(self, sizes: tuple[int, ...]) -> Sign:
+        """Return the letter for a number of elements."""
+        if sizes not in self.sizes:
+            self.sizes[sizes] = self.free("N", "M", "K", "L", "P", "Q")
+        return Sign(self.sizes[sizes], scalar=True)
+
+    def one_hot(self, label: str) -> str:
+        """Return what the one-hot rows of labels are called: ``y``, if that is free."""
+        if label not in self.one_hots:
+            name = "y" if "y" not in self.taken else f"one_hot({label})"
+            self.one_hots[label] = name
+            self.taken.add(name)
+        return self.one_hots[label]
+
+    def kronecker(self) -> Sign:
+        """Return the letter of what is one where two indices are equal."""
+        self.delta = self.delta or self.free("delta", "kronecker")
+        return Sign(self.delta)
+
+    def free(self, *wishes: str) -> str:
+        """Take the first letter that is free, or number the first."""
+        numbered = (f"{wishes[0]}_{k}" for k in range(2, 2 + len(self.taken) + 1))
+        found = next(n for n in (*wishes, *numbered) if n not in self.taken)
+        self.taken.add(found)
+        return found
+
+
+class Layout:
+    """Writes terms as formulas of arrays.
+
+    ``along``: for each variable that is not aligned with the last axes of what it stands beside,
+    where its axes are and among how many. ``matrices``: whether there are products of matrices.
+    """
+
+    matrices = True
+
+    def __init__(self, letters: Letters) -> None:
+        self.letters = letters
+        self.along: dict[str, set[tuple[Positions, int]]] = defaultdict(set)
+        self._shown: dict[tuple[Term, Order], Shown] = {}
 
     def shown(self, term: Term, order: Order) -> Shown:
         """Return a term as a formula of arrays whose axes are in this order."""
@@ -117,72 +129,108 @@ class Layout:
     # leaves ------------------------------------------------------------------------------------
 
     def _number(self, term: Term, _: Order) -> Shown:
-        return Sign(Fraction(term.coefficient))
+        return number(term.coefficient)
 
     def _literal(self, term: Term, _: Order) -> Shown:
-        return Sign(term.extra.value)
+        return Sign(term.extra.value, scalar=True)
 
     def _null(self, term: Term, order: Order) -> Shown:
-        return Product((Sign(Fraction(0)), self.shown(term.args[0], order)), ())
+        return Product((number(0), self.shown(term.args[0], order)), ())
 
     def _size(self, term: Term, _: Order) -> Shown:
-        return Sign(self.size_name((term.extra,)))
-
-    def size_name(self, sizes: tuple[int, ...]) -> str:
-        """Return the letter for a number of elements."""
-        if sizes not in self.sizes:
-            free = (n for n in ("N", "M", "K", "L", "P", "Q") if n not in self.taken)
-            self.sizes[sizes] = next(free, f"N_{len(self.sizes)}")
-            self.taken.add(self.sizes[sizes])
-        return self.sizes[sizes]
+        return self.letters.size((term.extra,))
 
     def _variable(self, term: Term, order: Order) -> Shown:
-        name, at = self.names.get(term.extra[0], term.extra[0]), term.extra[1]
-        axes = [p for p in at if isinstance(p, Index)]
-        if any(not isinstance(p, Index) and p != 0 for p in at) or len(set(axes)) < len(axes):
-            return self._element(term)
-        if axes == [i for i in order if i in axes] or len(axes) < 2:
-            return Sign(name)
+        variable, name = term.extra[0], self.letters.name(term.extra[0])
+        places, sizes = places_of(term), self.letters.shapes.get(term.extra[0], ())
+        whole = all(isinstance(p, Index) or n == 1 for p, n in zip(places, sizes, strict=False))
+        axes = tuple(p for p in places if isinstance(p, Index))
+        if len(axes) == 2 == len(places) and axes[0] == axes[1]:
+            return self._placed(Call("diag", (Sign(name),)), axes[:1], order)
+        if whole and all(isinstance(p, Index | int) for p in places):
+            if _from_the_last(term.extra[1], order):
+                return Sign(name, scalar=not places)
+            return self._placed(Sign(name, scalar=not places), axes, order, variable)
+        sliced, axes = self._sliced(places)
+        return self._placed(Element(Sign(name), sliced), axes, order)
+
+    def _sliced(self, places: Sequence[Place]) -> tuple[tuple[Shown, ...], Order]:
+        """Show the places at which an array is read as NumPy's indexing, and the axes that stay."""
+        computed = [p for p in places if isinstance(p, Term)]
+        if computed and len(computed) < sum(not isinstance(p, Index) for p in places):
+            raise Unsayable
+        axes: list[Index] = []
+        if len(computed) == len(places):
+            if len({natural(p) for p in computed}) > 1:
+                raise Unsayable
+            axes = [*natural(computed[0])]
+        elif len(computed) > 1:
+            raise Unsayable
+        else:
+            for place in places:
+                axes += natural(place) if isinstance(place, Term) else ()
+                axes += [place] if isinstance(place, Index) else []
+        shown = (
+            self.shown(p, natural(p)) if isinstance(p, Term) else Sign(":" if p in axes else str(p))
+            for p in places
+        )
+        return tuple(shown), tuple(axes)
+
+    def _placed(self, shown: Shown, axes: Order, order: Order, variable: str = "") -> Shown:
+        """Return an array with these axes where it is combined with others, if that can be said."""
+        wanted = tuple(i for i in order if i in axes)
+        if len(wanted) != len(axes):
+            raise Unsayable
+        self._fits(wanted, order, variable)
+        if axes == wanted:
+            return shown
         if len(axes) == 2:
-            return Transposed(Sign(name))
-        return self._element(term)
+            return transposed(shown)
+        permutation = ", ".join(str(axes.index(i)) for i in wanted)
+        return Call("permute_dims", (shown,), parameters=(f"axes=({permutation})",))
 
-    def _element(self, term: Term) -> Shown:
-        name = self.names.get(term.extra[0], term.extra[0])
-        places = tuple(self._place(p, natural(term)) for p in places_of(term))
-        return Element(str(name), places)
-
-    def _place(self, place: Place, order: Order) -> Shown:
-        if isinstance(place, Term):
-            return self.shown(place, order)
-        return Sign(letter(place) if isinstance(place, Index) else str(place))
+    def _fits(self, axes: Order, order: Order, variable: str) -> None:
+        """Note where the axes of a variable are; refuse others that are not at the end."""
+        positions = tuple(order.index(i) for i in axes)
+        if variable in self.letters.frames:
+            frame = self.letters.frames[variable]
+            if len(frame) == len(axes) and positions == tuple(len(order) + k for k in frame):
+                return
+        if variable and 0 < len(axes) < len(order):
+            self.along[variable].add((positions, len(order)))
+        elif axes and axes != order[-len(axes) :]:
+            raise Unsayable
 
     def _delta(self, term: Term, order: Order) -> Shown:
         """Show a one-hot row by the name of its labels; of two indices it is the identity."""
-        if term.args:
-            label = term.args[-1]
-            if label.op == "variable":
-                known = label.extra[0]
-                name = self.one_hot_name(self.names.get(known, known))
-                axes = [*natural(label), *(p for p in term.extra if isinstance(p, Index))]
-                ordered = axes == [i for i in order if i in axes]
-                return Sign(name) if ordered else Transposed(Sign(name))
-            return Call("one_hot", (self.shown(label, order),))
-        return Sign("I")
+        here, there = places_of(term)
+        if isinstance(here, Index) and isinstance(there, Index):
+            return self._placed(Sign("I"), tuple(i for i in order if i in (here, there)), order)
+        if not isinstance(here, Index):
+            here, there = there, here
+        if not isinstance(here, Index):
+            raise Unsayable
+        if not isinstance(there, Term):
+            return self._placed(Call("one_hot", (number(there),)), (here,), order)
+        rows = natural(there)
+        if there.op == "variable" and there.extra[1] == rows:
+            name = self.letters.one_hot(self.letters.name(there.extra[0]))
+            return self._placed(Sign(name), (*rows, here), order)
+        labels = Call("one_hot", (self._labels(there, rows),))
+        return self._placed(labels, (*rows, here), order)
 
-    def one_hot_name(self, label: str) -> str:
-        """Return what the one-hot rows of labels are called: ``y``, if that is free."""
-        if label not in self.one_hots:
-            name = "y" if "y" not in self.taken else f"one_hot({label})"
-            self.one_hots[label] = name
-            self.taken.add(name)
-        return self.one_hots[label]
+    def _labels(self, term: Term, rows: Order) -> Shown:
+        """Show an array of labels by the axes of its rows alone."""
+        if term.op == "variable" and term.extra[1] != rows:
+            places, _ = self._sliced(places_of(term))
+            return Element(Sign(self.letters.name(term.extra[0])), places)
+        return self.shown(term, rows)
 
     # operations --------------------------------------------------------------------------------
 
     def _add(self, term: Term, order: Order) -> Shown:
         items = [self._item(t, c, order) for t, c in term.items]
-        items.sort(key=lambda item: (item[0], _weight(item[1])))
+        items.sort(key=lambda item: (item[0], weight(item[1])))
         return Sum(tuple(items))
 
     def _item(self, term: Term, coefficient: Number, order: Order) -> tuple[bool, Shown]:
@@ -190,7 +238,7 @@ class Layout:
         return coefficient < 0, self.shown(scaled, order)
 
     def _mul(self, term: Term, order: Order) -> Shown:
-        coefficient, factors = term.coefficient, _one_exponential(term)
+        coefficient, factors = term.coefficient, one_exponential(term)
         for position, (base, exponent) in enumerate(factors):
             flipped = turned(base) if coefficient < 0 and exponent == 1 else None
             if flipped is not None:
@@ -198,13 +246,21 @@ class Layout:
                 coefficient = -coefficient
         if coefficient < 0:
             return Sum(((True, self.shown(term.terms.mul(factors, -coefficient), order)),))
+        if self.matrices:
+            special = self._as_matrices(term, coefficient, factors, order)
+            if special is not None:
+                return special
+        return self._fraction(coefficient, factors, order)
+
+    def _as_matrices(
+        self, term: Term, c: Number, factors: Sequence[tuple[Term, Number]], order: Order
+    ) -> Shown | None:
+        """Show what only the algebra of matrices has a name for: a diagonal, an outer product."""
         spread = self._identity(term, order)
         if spread is not None:
             return spread
         special = self._outer(factors, order)
-        if special is not None:
-            return _product([*_numbers(coefficient), special], [])
-        return self._fraction(coefficient, factors, order)
+        return None if special is None else product([*_numbers(c), special], [])
 
     def _fraction(
         self, coefficient: Number, factors: Sequence[tuple[Term, Number]], order: Order
@@ -212,7 +268,7 @@ class Layout:
         above: list[Shown] = _numbers(coefficient.numerator)
         below: list[Shown] = _numbers(coefficient.denominator)
         if coefficient.denominator > 1000:
-            above, below = [Sign(Fraction(coefficient))], []
+            above, below = [number(coefficient)], []
         sizes = [b.extra for b, e in factors if b.op == "size" and e == -1]
         rest = [(b, e) for b, e in factors if b.op != "size" or e != -1]
         for base, exponent in rest:
@@ -226,8 +282,8 @@ class Layout:
                 shown = self.shown(base, order)
                 below.append(shown if exponent == -1 else Power(shown, Fraction(-exponent)))
         if sizes:
-            below.insert(0, Sign(self.size_name(tuple(sorted(sizes)))))
-        return _product(above, below)
+            below.insert(0, self.letters.size(tuple(sorted(sizes))))
+        return product(above, below)
 
     def _averaged(
         self, base: Term, sizes: list[int], order: Order
@@ -240,7 +296,8 @@ class Layout:
             if index.size not in left:
                 return None, sizes
             left.remove(index.size)
-        if contracted(base) is not None and not set(base.extra[1]) <= set(order):
+        matrices = self.matrices and (contracted(base) or stepwise(base))
+        if matrices and not set(base.extra[1]) <= set(order):
             return None, sizes
         return self._reduced("mean", base, order), left
 
@@ -259,7 +316,7 @@ class Layout:
         """Show a diagonal matrix, or the product of a column and a row."""
         if len(order) != 2:
             return None
-        deltas = [b for b, _ in factors if b.op == "delta" and not b.args]
+        deltas = [b for b, _ in factors if b.op == "delta" and len(b.free) == 2 and not b.args]
         terms = factors[0][0].terms
         if len(deltas) == 1 and len(factors) > 1:
             rest = terms.mul([(b, e) for b, e in factors if b is not deltas[0]])
@@ -269,16 +326,23 @@ class Layout:
         shared = [b for b, _ in factors if len(b.free.intersection(order)) != 1]
         if shared or not all(sides):
             return None
-        column, row = (terms.mul(side) for side in sides)
-        shown = self.shown(column, order[:1]), self.shown(row, order[1:])
-        return Matrix(shown[0], Transposed(shown[1]))
+        column, row = (self._vector(terms.mul(side)) for side in sides)
+        return Matrix(column, transposed(row))
+
+    def _vector(self, term: Term) -> Shown:
+        """Show an array of one axis, not one that has others of length one."""
+        _without_short_axes(term, 1)
+        return self.shown(term, natural(term))
 
     def _reduce(self, term: Term, order: Order) -> Shown:
         name = term.extra[0]
         if name == "sum":
-            product = self._contraction(term, order)
-            if product is not None:
-                return product
+            matrices = self._contraction(term, order)
+            if matrices is not None:
+                return matrices
+            steps = stepwise(term)
+            if steps is not None:
+                return self._reduced(name, steps, order)
         return self._reduced(name, term, order)
 
     def _reduced(self, name: str, term: Term, order: Order) -> Shown:
@@ -287,196 +351,105 @@ class Layout:
         inner = self._inner_order(term, order)
         body = self.shown(term.args[0], inner)
         if name == "mean":
-            centred = _centred_square(term.args[0], over)
+            centred = centred_square(term.args[0], over)
             if centred is not None:
                 return Call("var", (self.shown(centred, inner),), _axes(inner, over))
         return Call(name, (body,), _axes(inner, over))
 
     def _inner_order(self, term: Term, order: Order) -> Order:
-        """Return the axes of what is reduced: as its variables have them."""
-        body = term.args[0]
-        axes = natural(body)
-        outer = [i for i in order if i in body.free]
-        return axes if [i for i in axes if i in outer] == outer else (*outer, *term.extra[1])
+        """Return the axes of what is reduced: as its variables have them, if that can be read.
+
+        The axes that stay are read as kept with length one, or as the last ones of what the
+        reduction stands beside.
+        """
+        over, axes = term.extra[1], natural(term.args[0])
+        if not set(over) <= set(axes):
+            raise Unsayable
+        outer = [i for i in order if i in term.free]
+        for inner in (axes, (*outer, *over)):
+            left = [i for i in inner if i not in over]
+            kept = all(len(order) - order.index(i) == len(inner) - inner.index(i) for i in left)
+            if left == outer and (kept or left == [*order][len(order) - len(left) :]):
+                return inner
+        raise Unsayable
 
     def _contraction(self, term: Term, order: Order) -> Shown | None:
         """Show a sum over one index of two groups of factors as a matrix product."""
-        pair = contracted(term)
-        if pair is None:
+        found = contracted(term)
+        if found is None:
             return None
-        (k,) = term.extra[1]
-        left, right = sorted(pair, key=lambda t: _place_in(order, t.free - {k}))
-        rows, columns = (tuple(t.free - {k}) for t in (left, right))
+        k, common = found.k, found.batch | {found.k}
+        batch = tuple(i for i in order if i in found.batch)
+        left, right = sorted((found.left, found.right), key=lambda t: _at(order, t.free - common))
+        rows, columns = (tuple(t.free - common) for t in (left, right))
         if not rows:
             rows, columns, left, right = columns, rows, right, left
-        return Matrix(self._as_matrix(left, (*rows, k)), self._as_matrix(right, (k, *columns)))
+        sides = (
+            self._as_matrix(left, (*batch, *rows, k)),
+            self._as_matrix(right, (*batch, k, *columns)),
+        )
+        return self._placed(Matrix(*sides), (*batch, *rows, *columns), order)
 
     def _as_matrix(self, term: Term, order: Order) -> Shown:
+        _without_short_axes(term, len(order))
         axes = natural(term)
-        if len(order) == 2 and axes == order[::-1]:
-            return _transposed(self.shown(term, axes))
+        if len(order) > 1 and axes == (*order[:-2], *order[:-3:-1]):
+            return transposed(self.shown(term, axes), several=len(order) > 2)
         return self.shown(term, order)
 
     def _function(self, term: Term, order: Order) -> Shown:
         name = name_of(term)
-        operands = tuple(self.shown(a, order) for a in term.args)
         if name == "log" and term.args[0].op == "reduce" and term.args[0].extra[0] == "sum":
             inner = term.args[0].args[0]
             if inner.op == "function" and inner.extra == "exp":
                 axes = self._inner_order(term.args[0], order)
                 shown = self.shown(inner.args[0], axes)
                 return Call("logsumexp", (shown,), _axes(axes, term.args[0].extra[1]))
-        return Call(name, operands)
+        return Call(name, tuple(self.shown(a, order) for a in term.args))
 
     def _call(self, term: Term, order: Order) -> Shown:
-        what, at = term.extra
+        what, shape = term.extra[0], term.extra[0].shape
         shown = tuple(
             self.shown(a.args[0], tuple(p for p in a.extra if isinstance(p, Index)))
             for a in arrays_of(term)
         )
-        whole = Call(what.name, shown)
-        axes = [p for p in at if isinstance(p, Index)]
-        if axes == [i for i in order if i in axes]:
-            return whole
-        return Transposed(whole) if len(axes) == 2 else whole
+        whole: Shown = Call(what.name, shown, parameters=what.parameters)
+        places = places_of(term)
+        axes = tuple(p for p in places if isinstance(p, Index))
+        if any(not isinstance(p, Index) and n != 1 for p, n in zip(places, shape, strict=True)):
+            sliced, axes = self._sliced(places)
+            whole = Element(whole, sliced)
+        return self._placed(whole, axes, order)
 
 
-def _one_exponential(term: Term) -> list[tuple[Term, Number]]:
-    """Return the factors of a product, all its exponentials as one."""
-    powers = [(b, e) for b, e in term.factors if b.op == "function" and b.extra == "exp"]
-    if all(e == 1 for _, e in powers) and len(powers) < 2:
-        return list(term.factors)
-    terms = term.terms
-    whole = terms.apply("exp", terms.add((b.args[0], e) for b, e in powers))
-    return [(whole, ONE), *(f for f in term.factors if f not in powers)]
+def _from_the_last(at: Sequence[Any], order: Order) -> bool:
+    """Whether the axes of an array, short ones too, are the last of an order."""
+    last = order[len(order) - len(at) :]
+    return len(at) <= len(order) and all(p in (i, 0) for p, i in zip(at, last, strict=True))
 
 
-def sum_within(term: Term) -> Term | None:
-    """Return the sum that takes in a sign: the term, or a factor of what it sums up."""
-    if term.op == "add":
-        return term
-    if term.op != "reduce" or term.extra[0] != "sum" or term.args[0].op != "mul":
-        return None
-    return next((b for b, e in term.args[0].factors if b.op == "add" and e == 1), None)
-
-
-def turned(term: Term) -> Term | None:
-    """Return minus a term, with the signs of the items of the sum within it turned.
-
-    The normal form would not keep it so: it is for showing and computing alone.
-    """
-    inner, make = sum_within(term), term.terms.make
-    if inner is None:
-        return None
-    flipped = make("add", inner.args, tuple(-c for c in inner.extra))
-    if inner is term:
-        return flipped
-    body = term.args[0]
-    args = tuple(flipped if b is inner else b for b in body.args)
-    return make("reduce", (make("mul", args, body.extra),), term.extra)
+def _without_short_axes(term: Term, count: int) -> None:
+    """Refuse a factor of a matrix product with more axes, some of length one, than it shows."""
+    variables = [t for t in walk(term) if t.op == "variable"]
+    if any(0 in t.extra[1] and len(t.extra[1]) > count for t in variables):
+        raise Unsayable
 
 
 def _is_identity(term: Term) -> bool:
     """Whether a one-hot compares two indices."""
-    return any(b.op == "delta" and not b.args for b, _ in term.factors)
+    return any(b.op == "delta" and len(b.free) == 2 and not b.args for b, _ in term.factors)
 
 
-def contracted(term: Term) -> tuple[Term, Term] | None:
-    """Return the two factors of a matrix product, if a sum over one index is one.
-
-    They share no other index, and have one more at most each, one of them at least.
-    """
-    (name, over), body = term.extra, term.args[0]
-    if name != "sum" or len(over) != 1 or body.op != "mul":
-        return None
-    (k,) = over
-    groups: list[tuple[frozenset[Index], list[tuple[Term, Number]]]] = []
-    for base, exponent in body.factors:
-        own = base.free - {k}
-        joined = [(base, exponent)]
-        for group in [g for g in groups if g[0] & own]:
-            groups.remove(group)
-            own |= group[0]
-            joined = group[1] + joined
-        groups.append((own, joined))
-    if len(groups) != 2 or any(len(own) > 1 for own, _ in groups) or not body.free - {k}:
-        return None
-    (_, left), (_, right) = groups
-    terms = term.terms
-    return terms.mul(left, body.coefficient), terms.mul(right)
-
-
-def _place_in(order: Order, own: frozenset[Index]) -> int:
+def _at(order: Order, own: frozenset[Index]) -> int:
     return min((order.index(i) for i in own if i in order), default=len(order))
 
 
-def _centred_square(body: Term, over: Sequence[Index]) -> Term | None:
-    """Return x if a term is the square of x minus its own mean."""
-    if len(body.factors) != 1 or body.factors[0][1] != 2 or body.coefficient != 1:
-        return None
-    centred = body.factors[0][0]
-    for item, c in centred.items if centred.op == "add" else ():
-        terms = body.terms
-        mean = terms.sum(over, item) / terms.mul((terms.size(i), ONE) for i in over)
-        if c == 1 and centred is item - mean:
-            return item
-    return None
-
-
 def _numbers(value: Number) -> list[Shown]:
-    return [] if value == 1 else [Sign(Fraction(value))]
-
-
-def _product(above: list[Shown], below: list[Shown]) -> Shown:
-    """Arrange factors: symbols in a fraction, sums after it."""
-    flat: list[Shown] = []
-    for part in above:
-        plain = isinstance(part, Product) and not part.below and not part.last
-        flat += part.above if plain else [part]  # type: ignore[union-attr]
-    sums: list[Shown] = [p for p in flat if isinstance(p, Sum)]
-    first: list[Shown] = sorted((p for p in flat if not isinstance(p, Sum)), key=_weight)
-    if not first and len(sums) == 1:
-        first, sums = sums, []
-    if not below and len(first) + len(sums) == 1:
-        return (first + sums)[0]
-    several = len(first) > 1 or below
-    matrices = [p for p in first if isinstance(p, Matrix)] if several else []
-    if matrices and (below or len(first) > len(matrices)):
-        first = [p for p in first if p not in matrices]
-        sums = [*matrices, *sums]
-    if not first and not sums:
-        return Product((Sign(Fraction(1)),), tuple(below))
-    return Product(tuple(first), tuple(sorted(below, key=_weight)), tuple(sums))
-
-
-def _transposed(shown: Shown) -> Shown:
-    return shown.of if isinstance(shown, Transposed) else Transposed(shown)
-
-
-def _weight(shown: Shown) -> tuple[int, int]:
-    """Say how late a factor or item stands: numbers, letters, then what is longer."""
-    if isinstance(shown, Sign):
-        return (0 if isinstance(shown.value, Fraction) else 1, 0)
-    return (2, _length(shown))
-
-
-def _length(shown: Any) -> int:
-    if isinstance(shown, tuple):
-        return sum(map(_length, shown))
-    parts = getattr(shown, "__dict__", {}) if not isinstance(shown, Sign) else {}
-    return 1 + sum(_length(v) for v in parts.values() if not isinstance(v, str | Fraction))
-
-
-LETTERS = "ijklmnpqr"
-
-
-def letter(index: Index) -> str:
-    """Return the letter of an index."""
-    return LETTERS[index.number % len(LETTERS)] + (f"_{index.size}" if index.number < 0 else "")
+    return [] if value == 1 else [number(value)]
 
 
 def _axes(order: Order, over: Sequence[Index]) -> str:
     """Say which axes are reduced."""
     if len(over) == len(order):
         return ""
-    return ", ".join(str(order.index(i)) if i in order else "?" for i in over)
+    return ", ".join(str(order.index(i)) for i in over)

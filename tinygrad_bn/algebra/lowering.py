@@ -6,16 +6,17 @@ nothing overflows. A sum of products over one index is a matrix product.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tinygrad_bn.algebra.layout import contracted, sum_within, turned
 from tinygrad_bn.algebra.naming import Definition, total_of
 from tinygrad_bn.algebra.patterns import name_of
 from tinygrad_bn.algebra.reading import Operation
+from tinygrad_bn.algebra.structure import Contraction, contracted, stepwise, sum_within, turned
 from tinygrad_bn.algebra.terms import (
     HALF,
     Index,
@@ -219,7 +220,7 @@ class Lowering:
         if bottom is None:
             return scaled
         axes = _common([scaled, bottom])
-        return Laid(aligned(scaled, axes) / aligned(bottom, axes), axes)
+        return Laid(_quotient(aligned(scaled, axes), aligned(bottom, axes)), axes)
 
     def _turned(self, term: Term) -> dict[Term, Term]:
         """Return a factor with a difference, used here alone, that takes in a product's minus."""
@@ -252,23 +253,28 @@ class Lowering:
 
     def _reduce(self, term: Term) -> Laid:
         name, over = term.extra
-        pair = contracted(term) if name == "sum" else None
-        if pair is not None:
-            return self._matrix_product(over[0], *pair)
+        if name == "sum":
+            product = contracted(term)
+            if product is not None:
+                return self._matrix_product(product)
+            steps = stepwise(term)
+            if steps is not None:
+                over, term = steps.extra[1], steps
         inner = self.value(term.args[0])
         axis = tuple(inner.axes.index(i) for i in over)
         kept = tuple(i for i in inner.axes if i not in over)
         params = {**table[name].static, "axis": axis}
         return Laid(bind(table[name], (inner.value,), params), kept)
 
-    def _matrix_product(self, k: Index, left: Term, right: Term) -> Laid:
+    def _matrix_product(self, found: Contraction) -> Laid:
         """Multiply in the order that needs fewer transposes."""
-        sides = [self.value(left), self.value(right)]
-        outer = [tuple(i for i in x.axes if i != k) for x in sides]
+        k, batch = found.k, tuple(sorted(found.batch))
+        sides = [self.value(found.left), self.value(found.right)]
+        outer = [tuple(i for i in x.axes if i != k and i not in batch) for x in sides]
         first = 0 if _transposes(sides, outer, k) <= _transposes(sides[::-1], outer[::-1], k) else 1
         (a, b), (rows, columns) = (sides, outer) if first == 0 else (sides[::-1], outer[::-1])
-        product = matmul(aligned(a, (*rows, k)), aligned(b, (k, *columns)))
-        return Laid(product, (*rows, *columns))
+        left, right = aligned(a, (*batch, *rows, k)), aligned(b, (*batch, k, *columns))
+        return Laid(matmul(left, right), (*batch, *rows, *columns))
 
     def _function(self, term: Term) -> Laid:
         name = name_of(term)
@@ -371,6 +377,13 @@ def aligned(laid: Laid, axes: Axes) -> Any:
 def _plain(number: Number) -> int | float:
     """Return a number as Python has it: an int where it is one."""
     return int(number) if number.denominator == 1 else float(number)
+
+
+def _quotient(above: Any, below: Any) -> Any:
+    """Divide; numbers too as IEEE 754 says."""
+    if isinstance(above, Tensor) or isinstance(below, Tensor) or below != 0:
+        return above / below
+    return math.nan if above == 0 else math.copysign(math.inf, above)
 
 
 def _power(value: Any, exponent: Number) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from tinygrad_bn.algebra.layout import (
+from tinygrad_bn.algebra.shown import (
+    Bound,
     Call,
     Matrix,
     Power,
@@ -15,6 +17,7 @@ from tinygrad_bn.algebra.layout import (
     Sign,
     Sum,
     Transposed,
+    is_scalar,
 )
 from tinygrad_bn.algebra.terms import HALF, LONGEST
 
@@ -57,14 +60,16 @@ def _text(shown: Shown) -> tuple[str, int]:
         infix = INFIX.get(shown.name)
         if infix and len(shown.operands) == 2:
             return infix.join(_in(o, MULTIPLY) for o in shown.operands), ADD - 1
-        axis = f", axis={shown.axes if ',' not in shown.axes else f'({shown.axes})'}"
-        operands = ", ".join(text(o) for o in shown.operands)
-        return f"{shown.name}({operands}{axis if shown.axes else ''})", ATOM
+        axis = f"axis={shown.axes if ',' not in shown.axes else f'({shown.axes})'}"
+        inside = [*map(text, shown.operands), *([axis] if shown.axes else []), *shown.parameters]
+        return f"{shown.name}({', '.join(inside)})", ATOM
+    if isinstance(shown, Bound):
+        return f"{shown.name}_{''.join(shown.letters)}({text(shown.body)})", ATOM
     if isinstance(shown, Matrix):
         return f"{_in(shown.left, MULTIPLY)} @ {_in(shown.right, POWER)}", MULTIPLY
     if isinstance(shown, Transposed):
-        return f"{_in(shown.of, ATOM)}.T", ATOM
-    return f"{shown.name}[{', '.join(map(text, shown.places))}]", ATOM
+        return f"{_in(shown.of, ATOM)}.{'mT' if shown.several else 'T'}", ATOM
+    return f"{_in(shown.of, ATOM)}[{', '.join(map(text, shown.places))}]", ATOM
 
 
 INFIX = {"greater": " > ", "less": " < ", "greater_equal": " >= ", "less_equal": " <= "}
@@ -87,8 +92,15 @@ def _text_product(shown: Product) -> str:
     for part in shown.below:
         out += f"/{_in(part, POWER)}"
     for part in shown.last:
-        out += ("*" if out else "") + _in(part, MULTIPLY if isinstance(part, Matrix) else POWER)
+        out += ("*" if out else "") + _in(part, _last_level(shown, part))
     return out
+
+
+def _last_level(product: Product, part: Shown) -> int:
+    """How strongly the last factor binds: numbers in front of a matrix product need no brackets."""
+    before = (*product.above, *product.below, *(p for p in product.last if p is not part))
+    numbers = all(isinstance(p, Sign) and p.scalar for p in before)
+    return MULTIPLY if isinstance(part, Matrix) and numbers else POWER
 
 
 # LaTeX -------------------------------------------------------------------------------------------
@@ -109,24 +121,39 @@ def latex_name(name: str) -> str:
     """Write a name in LaTeX: Greek letters, hats and subscripts."""
     if name.endswith("_hat"):
         return rf"\hat{{{latex_name(name[:-4])}}}"
-    if name.isdigit():
+    if name.isdigit() or name == ":":
         return name
     stem, index = _indexed(name)
     if index:
         return rf"{latex_name(stem)}_{{{latex_name(index)}}}"
-    if stem in GREEK:
-        return f"\\{stem}"
-    return stem if len(stem) == 1 else rf"\mathrm{{{_escaped(stem)}}}"
+    if stem in GREEK or stem in SHORT:
+        return f"\\{SHORT.get(stem, stem)}"
+    return stem if len(stem) == 1 and stem.isalpha() else rf"\mathrm{{{escaped(stem)}}}"
+
+
+SHORT = {"lam": "lambda", "eps": "varepsilon", "ell": "ell"}
 
 
 def _indexed(name: str) -> tuple[str, str]:
-    """Split a letter and its index; a name of words is one: ``x_1``, but ``cross_entropy``."""
+    """Split a letter and its index, ``x_1`` or ``W1``; a name of words is one: cross_entropy."""
     stem, _, index = name.partition("_")
+    if not index and len(name.rstrip(DIGITS)) == 1:
+        stem, index = name[0], name[1:]
     return (stem, index) if len(stem) == 1 or stem in GREEK else (name, "")
 
 
-def _escaped(name: str) -> str:
-    return name.replace("_", r"\_")
+DIGITS = "0123456789"
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "^": r"\^{}",
+    "~": r"\~{}",
+    **{symbol: "\\" + symbol for symbol in "_%&#${}"},
+}
+
+
+def escaped(words: str) -> str:
+    """Write words in LaTeX, whatever symbols they contain."""
+    return "".join(SPECIAL.get(symbol, symbol) for symbol in words)
 
 
 def _latex(shown: Shown) -> tuple[str, int]:
@@ -150,7 +177,16 @@ def _latex(shown: Shown) -> tuple[str, int]:
         return rf"{_latex_in(shown.left, MULTIPLY)} {_latex_in(shown.right, MULTIPLY)}", MULTIPLY
     if isinstance(shown, Transposed):
         return rf"{_latex_in(shown.of, ATOM)}^{{\top}}", POWER
-    return rf"{latex_name(shown.name)}_{{{','.join(map(latex, shown.places))}}}", ATOM
+    if isinstance(shown, Bound):
+        return _latex_bound(shown), ATOM
+    return rf"{_latex_in(shown.of, ATOM)}_{{{', '.join(map(latex, shown.places))}}}", ATOM
+
+
+def _latex_bound(shown: Bound) -> str:
+    letters = ", ".join(map(latex_name, shown.letters))
+    signs = {"sum": r"\sum", "prod": r"\prod", "max": r"\max", "min": r"\min"}
+    name = signs.get(shown.name, rf"\operatorname{{{shown.name}}}")
+    return rf"{name}_{{{letters}}} \left({latex(shown.body)}\right)"
 
 
 def _latex_sign(value: Any) -> tuple[str, int]:
@@ -181,12 +217,13 @@ def _latex_call(shown: Call) -> tuple[str, int]:
     if shown.name == "where":
         c, a, b = (latex(o) for o in shown.operands)
         return rf"\begin{{cases}} {a} & {c} \\ {b} & \text{{otherwise}} \end{{cases}}", ATOM
-    if shown.name == "absolute":
+    if shown.name == "abs":
         return rf"\left| {latex(shown.operands[0])} \right|", ATOM
-    name = MATHS.get(shown.name, rf"\operatorname{{{_escaped(shown.name)}}}")
+    name = MATHS.get(shown.name, rf"\operatorname{{{escaped(shown.name)}}}")
     if shown.axes:
         name += rf"_{{{shown.axes}}}"
-    operands = ", ".join(latex(o) for o in shown.operands)
+    given = [latex_name(p.replace("=", " = ")) for p in shown.parameters]
+    operands = ", ".join([*map(latex, shown.operands), *given])
     return rf"{name}\left({operands}\right)", ATOM
 
 
@@ -195,20 +232,43 @@ def _latex_in(shown: Shown, level: int) -> str:
     return written if own >= level else rf"\left({written}\right)"
 
 
+SIGNS = (r" \, ", r" \odot ")
+
+
 def _latex_product(shown: Product) -> str:
     whole = bool(shown.below) and len(shown.above) == 1
     parts = [latex(p) if whole else _latex_in(p, POWER) for p in shown.above]
-    above = r" \, ".join(parts)
-    out = above
+    out = "".join(_joined(shown, shown.above, parts, SIGNS))
     if shown.below:
         single = len(shown.below) == 1
-        below = r" \, ".join(latex(p) if single else _latex_in(p, POWER) for p in shown.below)
-        out = rf"\frac{{{above or '1'}}}{{{below}}}"
-    for part in shown.last:
-        out += (" " if out else "") + _latex_in(
-            part, MULTIPLY if isinstance(part, Matrix) else POWER
-        )
-    return out
+        below = [latex(p) if single else _latex_in(p, POWER) for p in shown.below]
+        under = "".join(_joined(shown, shown.below, below, SIGNS))
+        out = rf"\frac{{{out or '1'}}}{{{under}}}"
+    first = [out] if out else []
+    written = [_latex_in(p, _last_level(shown, p)) for p in shown.last]
+    before = _whole_of(shown)
+    pieces = _joined(shown, (*before, *shown.last), [*first, *written], (" ", SIGNS[1]))
+    return "".join(pieces)
+
+
+def _whole_of(shown: Product) -> tuple[Shown, ...]:
+    """Return what stands for the fraction of a product: an array, if a part of it is one."""
+    parts = (*shown.above, *shown.below)
+    array = next((p for p in parts if not is_scalar(p)), None)
+    return (array or parts[0],) if parts else ()
+
+
+def _joined(
+    product: Product, factors: Sequence[Shown], written: Sequence[str], signs: tuple[str, str]
+) -> list[str]:
+    """Set factors side by side; arrays are multiplied with a circle where that must be said."""
+    pieces: list[str] = []
+    array = False
+    for factor, part in zip(factors, written, strict=True):
+        apart = product.circled and array and not is_scalar(factor)
+        pieces += [*([signs[apart]] if pieces else []), part]
+        array |= not is_scalar(factor)
+    return pieces
 
 
 # MathML ------------------------------------------------------------------------------------------
@@ -230,7 +290,7 @@ def mathml_name(name: str) -> str:
     stem, index = _indexed(name)
     if index:
         return f"<msub>{mathml_name(stem)}{mathml_name(index)}</msub>"
-    return f"<mi>{html.escape(SYMBOLS.get(name, name))}</mi>"
+    return f"<mi>{html.escape(SYMBOLS.get(SHORT.get(name, name), name))}</mi>"
 
 
 def _row(*parts: str) -> str:
@@ -280,8 +340,17 @@ def _mathml(shown: Shown) -> tuple[str, int]:
         return _spaced(parts), MULTIPLY
     if isinstance(shown, Transposed):
         return f"<msup>{_mathml_in(shown.of, ATOM)}<mo>⊤</mo></msup>", POWER
+    if isinstance(shown, Bound):
+        return _mathml_bound(shown), ATOM
     places = _listed(list(map(mathml, shown.places)))
-    return f"<msub>{mathml_name(shown.name)}{places}</msub>", ATOM
+    return f"<msub>{_mathml_in(shown.of, ATOM)}{places}</msub>", ATOM
+
+
+def _mathml_bound(shown: Bound) -> str:
+    letters = _listed(list(map(mathml_name, shown.letters)))
+    signs = {"sum": "∑", "prod": "∏"}
+    name = _op(signs[shown.name]) if shown.name in signs else f"<mi>{html.escape(shown.name)}</mi>"
+    return _row(f"<munder>{name}{letters}</munder>", _bracketed(mathml(shown.body)))
 
 
 def _mathml_sign(value: Any) -> str:
@@ -313,7 +382,8 @@ def _mathml_call(shown: Call) -> tuple[str, int]:
     name = f"<mi>{html.escape(shown.name)}</mi>"
     if shown.axes:
         name = f"<msub>{name}<mn>{shown.axes}</mn></msub>"
-    return _row(name, _bracketed(_listed(operands))), ATOM
+    given = [f"<mtext>{html.escape(p)}</mtext>" for p in shown.parameters]
+    return _row(name, _bracketed(_listed([*operands, *given]))), ATOM
 
 
 def _mathml_in(shown: Shown, level: int) -> str:
@@ -323,11 +393,14 @@ def _mathml_in(shown: Shown, level: int) -> str:
 
 def _mathml_product(shown: Product) -> str:
     whole = bool(shown.below) and len(shown.above) == 1
+    signs = ('<mspace width="0.17em"/>', _op("⊙"))
     parts = [mathml(p) if whole else _mathml_in(p, POWER) for p in shown.above]
-    above = _spaced(parts) if parts else ""
+    above = _row(*_joined(shown, shown.above, parts, signs)) if parts else ""
     if shown.below:
         single = len(shown.below) == 1
         inner = [mathml(p) if single else _mathml_in(p, POWER) for p in shown.below]
-        above = f"<mfrac>{above or '<mn>1</mn>'}{_spaced(inner)}</mfrac>"
-    last = [_mathml_in(p, MULTIPLY if isinstance(p, Matrix) else POWER) for p in shown.last]
-    return _spaced([*([above] if above else []), *last])
+        below = _row(*_joined(shown, shown.below, inner, signs))
+        above = f"<mfrac>{above or '<mn>1</mn>'}{below}</mfrac>"
+    last = [_mathml_in(p, _last_level(shown, p)) for p in shown.last]
+    factors = (*_whole_of(shown), *shown.last)
+    return _row(*_joined(shown, factors, [*([above] if above else []), *last], signs))

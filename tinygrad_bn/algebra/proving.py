@@ -231,7 +231,7 @@ def _slope(
     total = WIDE(0)
     found = flatten(derivation.result.run(*given))[0]
     for gradient, direction in zip(found, directions.values(), strict=True):
-        rows = np.ndim(weight) if derivation.upstream == "identity" else 0
-        row = np.tensordot(weight, gradient, rows) if rows else gradient
+        whole = derivation.upstream == "identity"
+        row = np.tensordot(weight, gradient, np.ndim(weight)) if whole else gradient
         total += np.sum(np.asarray(row, WIDE) * direction)
     return total

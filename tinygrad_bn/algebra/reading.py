@@ -27,17 +27,27 @@ Reader: TypeAlias = Generator[tuple[Any, Places], Term, Term]
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation on whole arrays: ``operands`` holds the fixed ones, and dtypes for arrays."""
+    """An operation on whole arrays: ``operands`` holds the fixed ones, and dtypes for arrays.
+
+    ``shape``: of what it makes.
+    """
 
     op: Primitive = field(compare=False)
     name: str
     operands: tuple[Any, ...]
     params: tuple[tuple[str, Any], ...]
+    shape: tuple[int, ...]
 
     @property
     def label(self) -> str:
         """The name of the operation."""
         return self.name
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Its static parameters as they are written in a call, without those left at a default."""
+        given = [(k, v) for k, v in self.params if v != self.op.static.get(k)]
+        return tuple(f"{k}={_written(v)}" for k, v in given if v is not None)
 
     def on(self, arrays: Sequence[Any], cast: Callable[[Any, Any], Any]) -> tuple[Any, ...]:
         """Return all operands, arrays in their places and dtypes."""
@@ -142,6 +152,22 @@ def _finite(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and math.isfinite(value)
 
 
+def _written(value: Any) -> str:
+    """Write a parameter: the parts of an index as NumPy's slices."""
+    if isinstance(value, tuple) and any(isinstance(v, tuple) or v is Ellipsis for v in value):
+        return f"[{', '.join(map(_written_place, value))}]"
+    return str(value)
+
+
+def _written_place(place: Any) -> str:
+    if place is Ellipsis:
+        return "..."
+    if not isinstance(place, tuple):
+        return str(place)
+    start, stop, step = ("" if v is None else str(v) for v in place)
+    return f"{start}:{stop}" + (f":{step}" if step else "")
+
+
 def fresh(shape: Sequence[int], taken: Sequence[Place]) -> Places:
     """Return new indices for axes, none of them among the taken."""
     used = {p for p in taken if isinstance(p, Index)}
@@ -197,7 +223,8 @@ def _elementwise(reading: Reading, node: Tensor, places: Places) -> Reader:
         element = yield operand, aligned(places, shape_of(operand))
         args.append(element)
     if name == "divide" and (sizes := _count(node)):
-        return args[0] / reading.terms.mul((reading.terms.size(i), ONE) for i in sizes)
+        sign = 1 if node.inputs[1] > 0 else -1  # a rewritten adjoint may divide by minus the count
+        return args[0] / reading.terms.mul(((reading.terms.size(i), ONE) for i in sizes), sign)
     if name in ARITHMETIC and not any(_odd(a) for a in args):
         return ARITHMETIC[name](*args)
     if name == "pow" and args[1].number is not None and not _odd(args[0]):
@@ -236,7 +263,8 @@ def _count(node: Tensor) -> list[Index]:
         return []
     shape = total.inputs[0].shape
     axes = summed(len(shape), total.params["axis"])
-    if not isinstance(divisor, int | float) or divisor != math.prod(shape[a] for a in axes):
+    count = math.prod(shape[a] for a in axes)
+    if not isinstance(divisor, int | float) or divisor != count or abs(node.inputs[1]) != count:
         return []
     return [Index(shape[a], 0) for a in axes if shape[a] > 1]
 
@@ -543,7 +571,8 @@ def _whole(reading: Reading, node: Tensor, places: Places) -> Reader:
             body = yield operand, own
             arrays.append(reading.terms.array(own, body))
     fixed = tuple(o.dtype if isinstance(o, Tensor) else o for o in node.inputs)
-    what = Operation(node.op, node.op.name, fixed, tuple(sorted(node.params.items())))
+    params = tuple(sorted(node.params.items()))
+    what = Operation(node.op, node.op.name, fixed, params, node.shape)
     return reading.terms.call(what, arrays, places)
 
 

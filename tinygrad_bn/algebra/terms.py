@@ -446,13 +446,26 @@ def natural(term: Term) -> tuple[Index, ...]:
 
 def _natural(term: Term) -> tuple[Index, ...]:
     first: dict[Index, int] = {}
-    variables = [t for t in walk(term) if t.op == "variable"]
-    for part in sorted(variables, key=lambda t: -len(t.extra[1])):
+    for part in sorted(_arrays_in(term), key=lambda t: -len(t.extra[1])):
         for axis, place in enumerate(part.extra[1]):
             if isinstance(place, Index) and place in term.free:
                 first.setdefault(place, axis)
     ordered = sorted(first, key=first.__getitem__)
     return (*ordered, *sorted(term.free.difference(ordered)))
+
+
+def _arrays_in(root: Term) -> Iterator[Term]:
+    """Yield what is read at indices: variables and calls, not what a call is made of."""
+    seen: set[Term] = set()
+    stack = [root]
+    while stack:
+        term = stack.pop()
+        if term in seen or term.op == "array":
+            continue
+        seen.add(term)
+        stack += reversed(term.args)
+        if term.op in ("variable", "call"):
+            yield term
 
 
 def walk(root: Term) -> Iterator[Term]:
@@ -467,6 +480,21 @@ def walk(root: Term) -> Iterator[Term]:
             seen.add(term)
             stack.append((term, True))
             stack += [(a, False) for a in reversed(term.args)]
+
+
+def indices_in(root: Term) -> set[Index]:
+    """Return every index in a term, those of its sums too."""
+    return {i for part in walk(root) for i in (*part.free, *_own(part))}
+
+
+def _own(term: Term) -> Iterator[Index]:
+    bound = term.extra[1] if term.op == "reduce" else term.extra if term.op == "array" else ()
+    return (i for i in bound if isinstance(i, Index))
+
+
+def variables(root: Term) -> set[str]:
+    """Return the names of the variables in a term."""
+    return {part.extra[0] for part in walk(root) if part.op == "variable"}
 
 
 def cost(root: Term) -> int:
