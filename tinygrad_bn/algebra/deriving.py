@@ -7,7 +7,7 @@ import html
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace as replaced
 from typing import Any
 
 import numpy as np
@@ -177,8 +177,7 @@ class Derivation:
         order = natural(step.before)
         order = (*order, *(i for i in natural(step.after) if i not in order))
         sides = step.before, step.after
-        letters = self._letters
-        letters.frames = frames(self.definitions)
+        letters = replaced(self._letters, frames=frames(self.definitions), joined=False)
         letters.taken |= {*letters.names.values(), *(d.symbol for d in self.definitions)}
         arrays = Layout(letters)
         try:
@@ -392,12 +391,14 @@ def _derive(
         laws += rewriter.steps(term) + assumed.steps + naming.steps
         assumed.steps, naming.steps = [], []
         results.append(Result(label, short, places, output.dtype))
+    definitions = naming.finished()
+    laws += naming.steps
     rewriter.spread(reading.origins)
     return Derivation(
         function=title(function),
         recorded=recorded,
         results=tuple(results),
-        definitions=tuple(naming.definitions),
+        definitions=tuple(definitions),
         given=tuple(dict.fromkeys(assumed.facts)),
         upstream=upstream,
         called=function,
@@ -557,7 +558,8 @@ def lowered(
 
     def closed_form(*arguments: Any) -> Any:
         """Compute every result once."""
-        lowering = Lowering({**closed, **dict(zip(names, arguments, strict=True))}, definitions)
+        inputs = {**closed, **dict(zip(names, arguments, strict=True))}
+        lowering = Lowering(inputs, definitions, [r.term for r in results])
         return rebuild([lowering.result(r.term, r.places, r.dtype) for r in results])
 
     labelled(closed_form, name if name.isidentifier() else "closed_form", names)

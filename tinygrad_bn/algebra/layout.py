@@ -63,7 +63,8 @@ class Letters:
     ``names``: what variables are called, if otherwise; ``shapes``: of the arrays that they are;
     ``frames``: where the axes of what a definition names stand, counted from the last;
     ``taken``: letters that have a meaning; ``sizes``, ``one_hots``, ``deltas``: the letters found
-    for numbers of elements, one-hot rows and Kronecker's delta.
+    for numbers of elements, one-hot rows and Kronecker's delta; ``joined``: whether a product of
+    exponentials is written as one.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -73,6 +74,7 @@ class Letters:
     sizes: dict[tuple[int, ...], str] = field(default_factory=dict)
     one_hots: dict[str, str] = field(default_factory=dict)
     delta: str = ""
+    joined: bool = True
 
     def name(self, variable: str) -> str:
         """Return what a variable is called."""
@@ -238,7 +240,8 @@ class Layout:
         return coefficient < 0, self.shown(scaled, order)
 
     def _mul(self, term: Term, order: Order) -> Shown:
-        coefficient, factors = term.coefficient, one_exponential(term)
+        coefficient = term.coefficient
+        factors = one_exponential(term) if self.letters.joined else list(term.factors)
         for position, (base, exponent) in enumerate(factors):
             flipped = turned(base) if coefficient < 0 and exponent == 1 else None
             if flipped is not None:

@@ -54,18 +54,23 @@ class Laid(NamedTuple):
 
 
 class Lowering:
-    """Computes terms as tensors. ``inputs``: what the variables stand for."""
+    """Computes terms as tensors. ``inputs``: what the variables stand for.
 
-    def __init__(self, inputs: Mapping[str, Any], definitions: Sequence[Definition] = ()) -> None:
+    ``roots``: all that will be asked for, to tell what is used once.
+    """
+
+    def __init__(
+        self, inputs: Mapping[str, Any], definitions: Sequence[Definition], roots: Sequence[Term]
+    ) -> None:
         self.inputs = inputs
         self.definitions = {d.symbol: d for d in definitions}
         self._made: dict[Term, Laid] = {}
         self._named: dict[str, Laid] = {}
-        self._uses: Counter[Term] = Counter()
+        parts = dict.fromkeys(part for root in roots for part in walk(root))
+        self._uses = Counter(a for part in parts for a in part.args)
 
     def result(self, term: Term, places: Sequence[Place], dtype: Any) -> Tensor:
         """Return a term as a tensor with an axis for each place, of one element where it is 0."""
-        self._uses = Counter(a for part in walk(term) for a in part.args)
         for part in walk(term):
             if part.op in ("add", "call") or (part.op == "function" and part.extra != "exp"):
                 self.value(part)

@@ -7,7 +7,8 @@ shorter by it, its definition not counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from tinygrad_bn.algebra.terms import (
     natural,
     places_of,
     replace,
+    variables,
     walk,
 )
 
@@ -102,6 +104,26 @@ class Naming:
             after = self.rewriter.normal(replace(after, SOLVED[definition.kind](definition)))
         return None if after is root else after
 
+    def finished(self) -> list[Definition]:
+        """Return the definitions in the order in which they need each other, with names in them."""
+        found = {d.symbol: d for d in self.definitions}
+        for own, other in itertools.permutations(found, 2):
+            if own not in _needed(other, found):
+                found[own] = self._shortened(found[own], found[other])
+        return [found[s] for s in sorted(found, key=lambda s: len(_needed(s, found)))]
+
+    def _shortened(self, definition: Definition, other: Definition) -> Definition:
+        """Put the name of another into a definition, where it then gets shorter."""
+        by_argument = definition.kind in ("softmax", "sigmoid")
+        before = definition.argument if by_argument else definition.term
+        after = self._put_in(before, [other])
+        if after is None or cost(after) >= cost(before):
+            return definition
+        self.steps.append(Step(f"definition of {other.symbol}", before, after))
+        return (
+            definition._replace(argument=after) if by_argument else definition._replace(term=after)
+        )
+
     def _free(self, wish: str) -> str:
         """Take a name that is free."""
         name, count = wish, 2
@@ -118,6 +140,18 @@ class Naming:
             term.terms.above_zero.add(symbol)
         indices = natural(argument if kind == "softmax" else term)
         return Definition(symbol, kind, indices, term, argument)
+
+
+def _needed(symbol: str, definitions: Mapping[str, Definition]) -> set[str]:
+    """Return the names that a definition uses, and those that they use."""
+    found: set[str] = set()
+    todo = [symbol]
+    while todo:
+        definition = definitions[todo.pop()]
+        names = variables(definition.term) | variables(definition.argument)
+        todo += [n for n in names & set(definitions) if n not in found]
+        found |= names & set(definitions)
+    return found
 
 
 def renamed(term: Term, names: dict[str, str]) -> Term:

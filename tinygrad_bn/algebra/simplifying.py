@@ -79,7 +79,7 @@ def closed_form(recorded: Trace) -> Trace:
         places = reading.indices(output)
         normal = rewriter.normal(reading.element(output, places))
         results.append(Result("", naming.named(normal), places, output.dtype))
-    return lowered(recorded.name, reading, results, naming.definitions, recorded)
+    return lowered(recorded.name, reading, results, naming.finished(), recorded)
 
 
 def replayed(recorded: Trace, arguments: Sequence[Tensor]) -> list[Tensor]:
