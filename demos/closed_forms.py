@@ -399,8 +399,8 @@ def running_sum(x: Tensor) -> Tensor:
     "A convolution",
     options={"wrt": (0, 1)},
     closed=False,
-    x=normal(4, 1, 6, 5),
-    k=normal(1, 1, 3, 2),
+    x=normal(4, 2, 6, 5),
+    k=normal(3, 2, 3, 2),
 )
 def conv(x: Tensor, k: Tensor) -> Tensor:
     """A convolution again, which is not seen: windows and their sums stay what they are."""

@@ -1,7 +1,7 @@
 """Read a printed derivation as NumPy would, so that what is printed can be tested.
 
-Reductions keep their axes, so that what they leave broadcasts; a vector is a column in products;
-letters, one-hot rows and the places of axes are taken from the lines that say so below the formulas.
+Reductions keep their axes, so that what they leave broadcasts; a vector is a column in
+products; letters, one-hot rows and the places of axes are taken from the lines that say so below.
 A formula with indices is computed with an axis for each letter.
 """
 
@@ -65,6 +65,32 @@ def one_hot(labels, classes):
     return (np.asarray(labels)[..., None] == np.arange(classes)) * 1.0
 
 
+def assert_printed(page, values, wanted, *, classes=0, atol=1e-10):
+    """Fail unless the text of a page, as NumPy reads it, computes the wanted arrays.
+
+    Where reductions keep their axes nothing else fits, or else where they drop them.
+    """
+    shapes, problems = [w.shape for w in wanted], []
+    for keep in (True, False):
+        try:
+            for found, right in zip(
+                evaluate(page, values, shapes, classes, keep=keep), wanted, strict=True
+            ):
+                np.testing.assert_allclose(fitted(found, right.shape), right, rtol=1e-9, atol=atol)
+        except (ValueError, IndexError, AssertionError, TypeError) as problem:
+            problems.append(str(problem))
+        else:
+            return
+    raise AssertionError("\n".join([page, *problems]))
+
+
+def fitted(value, shape):
+    value = np.asarray(value)
+    if value.ndim > len(shape):
+        value = value.reshape(shape) if value.size == np.prod(shape, dtype=int) else value.squeeze()
+    return np.broadcast_to(value, shape)
+
+
 def evaluate(page, values, shapes, classes, *, keep):
     """Return the results of a printed page.
 
@@ -88,7 +114,7 @@ def evaluate(page, values, shapes, classes, *, keep):
         "delta": Delta(),
     }
     wide = max([*map(len, shapes), *map(np.ndim, values.values())])
-    wide = max([wide, *(max(a) + 1 for n, a in along.items() if n in values)])
+    wide = max([wide, *(max(a) + 1 for n, a in along.items() if n not in REDUCERS)])
     scope |= {n: column(placed(np.asarray(v), along.get(n), wide)) for n, v in values.items()}
     todo = [split(line) for line in lines if " = " in line and split(line) not in results]
     for _ in range(len(todo) ** 2):
@@ -99,7 +125,7 @@ def evaluate(page, values, shapes, classes, *, keep):
             continue
         try:
             name = left.partition("[")[0]
-            scope[name] = column(run(left, right, scope))
+            scope[name] = column(placed(run(left, right, scope), along.get(name), wide))
         except NameError:
             todo.append((left, right))
     return [run(*line, scope, shape) for line, shape in zip(results, shapes, strict=True)]
@@ -126,6 +152,7 @@ def placed(value, axes, wide):
     """Give an array axes of length one wherever it has none of its own."""
     if axes is None:
         return value
+    value = np.squeeze(value)
     rest = iter(value.shape)
     count = max(wide, max(axes) + 1)
     return value.reshape([next(rest) if a in axes else 1 for a in range(count)])

@@ -163,7 +163,7 @@ def test_two_draws_of_one_seed_give_one_page_and_the_point_changes_no_formula(ru
         ("model.py:scaled k:=2 x:=3", "nothing is drawn: give a parameter a shape, as k=4,3."),
         ("model.py:loss w=3 X=5,3", "y is missing (y=4 draws 4 numbers"),
         ("model.py:loss w=3 X=5,3 y=4", "could not be derived: subtract("),
-        ("model.py:pair x=3", "could not be derived: derive of pair: the result is a tuple."),
+        ("model.py:pair x=3", "could not be derived: derive of pair: its result is of type tuple."),
         ("model.py:broken x=3", "could not be derived: "),
         ("model.py:leaves x=3", "could not be derived: SystemExit('bye')"),
         ("model.py:scaled k=2 x=2 --domain=3,1", "no arguments could be drawn: The domain"),

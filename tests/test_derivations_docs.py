@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 import pytest
+from printed import assert_printed
 
 import closed_forms
 import tinygrad_bn as tg
@@ -97,60 +98,14 @@ def test_every_result_is_the_gradient_at_other_points_too(target):
     assert max(np.abs(b).max() for b in theirs) > 1e-3 or target.name == "biased"
 
 
-# the text, read by NumPy -------------------------------------------------------------------------
-
-
-def softmax(z, axis):
-    weights = np.exp(z)
-    return weights / weights.sum(axis=axis, keepdims=True)
-
-
-def along(function, axis):
-    """A reduction that keeps its axes: along the given one, else along that of the notes."""
-
-    def reduced(x, axis=axis):
-        return function(x, axis=axis, keepdims=True) if axis is not None else function(x)
-
-    return reduced
-
-
-def vocabulary(notes):
-    told = re.findall(r"along ax(?:is|es) (\d+(?:, \d+)*)", notes)
-    axis = tuple(map(int, told[-1].split(", "))) if told else None
-    names = {n: getattr(np, n) for n in ("sqrt", "exp", "tanh", "where", "clip", "argsort", "flip")}
-    names |= {n: along(getattr(np, n), axis) for n in ("sum", "mean", "var")}
-    names["softmax"] = lambda z: softmax(z, axis)
-    names["sigmoid"] = lambda z: 1 / (1 + np.exp(-z))
-    names |= {"diag": lambda s: np.diag(s[:, 0]), "cumulative_sum": np.cumsum}
-    return names | {n: float(v) for n, v in re.findall(r"(\w+) = (\d+)$", notes, re.MULTILINE)}
-
-
-def read(target, found, inputs):
-    """Compute the printed formulas as NumPy understands them."""
-    names = vocabulary("\n".join(found.page.notes))
-    cotangent = ["g"] * (len(inputs) - len(target.example))
-    names |= dict(zip([*target.example, *cotangent], inputs, strict=True))
-    if target.name == "batch_norm_2d":
-        names["gamma"] = names["gamma"][:, None, None]
-    if target.name == "gradient":
-        names["z"] = names["z"][:, None]  # a column, so that s @ s.T is a matrix
-    if "one_hot" in str(found):
-        classes = target.arguments()[0].shape[-1]
-        names["one_hot"] = lambda labels: np.eye(classes)[labels]
-    for formula in found.page.definitions:
-        name, _, right = str(formula).partition(" = ")
-        names[name] = eval(right, names)  # noqa: S307  (our own text)
-    rights = [str(formula).partition(" = ")[2] for formula in found.page.results]
-    return [eval(right, names) for right in rights]  # noqa: S307  (our own text)
-
-
 @pytest.mark.parametrize("target", [t for t in TARGETS if t.name != "conv"], ids=lambda t: t.name)
 def test_the_printed_text_computes_the_gradient(target):
     found = target.derive()
     inputs = example(target, found)
-    shown = read(target, found, inputs)
-    for text, right in zip(shown, gradients(found.result, inputs), strict=True):
-        np.testing.assert_allclose(np.squeeze(text), right, rtol=0, atol=ROUNDING)
+    names = [found.recorded.names[t] for t in found.recorded.inputs]
+    values = {**found.values, **dict(zip(names, inputs, strict=True))}
+    right = gradients(found.result, inputs)
+    assert_printed(str(found), values, right, classes=inputs[0].shape[-1], atol=ROUNDING)
 
 
 @by_name

@@ -351,7 +351,11 @@ def test_a_wrong_step_and_a_wrong_result_are_found_by_the_proof():
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        (lambda: tg.derive(3, W), TypeError, "derive of a int, which is no function."),
+        (
+            lambda: tg.derive(3, W),
+            TypeError,
+            "derive: the first argument is of type int, and no function.",
+        ),
         (lambda: tg.derive(tg.softmax, W, upstream="one"), ValueError, "derive: upstream='one'."),
         (
             lambda: tg.derive(tg.softmax, W, wrt=1),
@@ -369,7 +373,7 @@ def test_a_wrong_step_and_a_wrong_result_are_found_by_the_proof():
         (
             lambda: tg.derive(lambda x: (x, x), W),
             RuntimeError,
-            "derive of <lambda>: the result is a tuple.",
+            "derive of <lambda>: its result is of type tuple.",
         ),
     ],
 )

@@ -59,7 +59,8 @@ class Derivation:
     recorded it, ``result``: a trace of the closed form (drawable, differentiable, runnable) with
     the same inputs, ``steps``: the laws that lead from one to the other. ``given``: what was
     taken to hold because it holds of the example. ``called``: the function itself, ``shape``: that
-    of its result, ``targets``: which of the recorded inputs it was differentiated by.
+    of its result, ``targets``: which of the recorded inputs it was differentiated by,
+    ``unreached``: the names of those that the result was not computed from.
     """
 
     function: str
@@ -74,6 +75,7 @@ class Derivation:
     called: Callable[..., Any] = field(repr=False)
     targets: tuple[int, ...] = field(repr=False)
     shape: tuple[int, ...] = field(repr=False)
+    unreached: tuple[str, ...] = field(repr=False)
     summing_to_one: dict[str, tuple[tuple[int, ...], ...]] = field(repr=False)
 
     # what it says ------------------------------------------------------------------------------
@@ -83,7 +85,9 @@ class Derivation:
         """The formulas, the definitions of their letters, and notes."""
         above = "L" if self.upstream == "symbolic" else self.function
         targets = [Target(above, _word(r.name), self._sides(r), r.term) for r in self.results]
-        remarks = () if self.shorter or self._operations < 2 else (NO_SHORTER,)
+        remarks = [f"the result was not computed from {name}" for name in self.unreached]
+        if not self.shorter and self._operations > 1:
+            remarks.append(NO_SHORTER)
         constants = {self._letters.name(n): _told(v) for n, v in self._constants.items()}
         return page(targets, self.definitions, self._letters, self.given, constants, remarks)
 
@@ -209,12 +213,14 @@ class Derivation:
         """Check every step on random inputs, and the result against finite differences.
 
         ``examples``: how many inputs Hypothesis draws, of the shapes of the example. Raises
-        OptionalDependencyError without Hypothesis.
+        ShapeError if that is none, OptionalDependencyError without Hypothesis.
 
         >>> import tinygrad_bn as tg
         >>> print(tg.derive(tg.sigmoid, 0.5).proof(examples=5).verdict)
         proved by rules
         """
+        if examples < 1:
+            raise ShapeError(f"proof: examples={examples}.", "Draw at least one.")
         return prove(self, self._laws, examples)
 
     @property
@@ -296,7 +302,9 @@ def derive(
     every step.
 
     Raises DTypeError for what is no function or no array, GradientError where the function does
-    not return one tensor, ShapeError for an unknown ``upstream`` or position.
+    not return one tensor, ShapeError for an unknown ``upstream`` or position. The function is
+    called twice. A part of it that is no operation on tensors (NumPy on ``x.data``) is taken for
+    constant, as by every gradient.
 
     >>> import tinygrad_bn as tg
     >>> print(derive(tg.softmax, [0.0, 1.0, 2.0]))
@@ -305,10 +313,10 @@ def derive(
     """
     if not callable(function):
         raise DTypeError(
-            f"derive of a {type(function).__name__}, which is no function.",
+            f"derive: the first argument is of type {type(function).__name__}, and no function.",
             "Pass the function and an example of its arguments: derive(f, x).",
         )
-    if upstream is not None and upstream not in UPSTREAM:
+    if upstream is not None and not (isinstance(upstream, str) and upstream in UPSTREAM):
         raise ShapeError(
             f"derive: upstream={upstream!r}.", f"Use one of {', '.join(map(repr, UPSTREAM))}."
         )
@@ -318,12 +326,12 @@ def derive(
     outcome = forward.outputs
     if not isinstance(outcome, Tensor):
         raise GradientError(
-            f"derive of {name_of(function)}: the result is a {type(outcome).__name__}.",
+            f"derive of {name_of(function)}: its result is of type {type(outcome).__name__}.",
             "Return one tensor.",
         )
     if upstream is None:
         upstream = "ones" if outcome.size == 1 or _is_elementwise(forward) else "symbolic"
-    return _derive(function, given, positions, outcome, upstream)
+    return _derive(function, given, positions, forward, upstream)
 
 
 def _is_elementwise(forward: Trace) -> bool:
@@ -345,7 +353,12 @@ def _array(value: Any) -> Any:
 def _positions(
     function: Callable[..., Any], example: Sequence[Any], wrt: int | Sequence[int]
 ) -> tuple[int, ...]:
-    positions = (wrt,) if isinstance(wrt, int | np.integer) else tuple(wrt)
+    positions = wrt if isinstance(wrt, Sequence) else (wrt,)
+    if not positions or not all(isinstance(p, int | np.integer) for p in positions):
+        raise DTypeError(
+            f"derive: wrt={wrt!r} of {name_of(function)}.",
+            "Pass the position of an argument, counted from 0, or several as a tuple.",
+        )
     for p in positions:
         if not -len(example) <= p < len(example):
             raise ShapeError(
@@ -353,6 +366,8 @@ def _positions(
                 "arguments.",
                 "Number the arguments from 0, and give an example of each.",
             )
+    if len({p % len(example) for p in positions}) < len(positions):
+        raise ShapeError(f"derive: wrt={wrt} names an argument twice.", "Name each one once.")
     names = argument_names(function, len(example))
     for p in positions:
         for value in flatten(_array(example[p]))[0]:
@@ -370,9 +385,10 @@ def _derive(
     function: Callable[..., Any],
     example: tuple[Any, ...],
     positions: tuple[int, ...],
-    outcome: Tensor,
+    forward: Trace,
     upstream: str,
 ) -> Derivation:
+    outcome = forward.outputs
     names = argument_names(function, len(example))
     pulled = _pulled(function, example, positions, names, outcome, upstream)
     extra = () if upstream == "ones" else (np.ones(outcome.shape, outcome.dtype),)
@@ -392,6 +408,8 @@ def _derive(
         assumed.steps, naming.steps = [], []
         results.append(Result(label, short, places, output.dtype))
     definitions = naming.finished()
+    targets = _targets(example, positions)
+    reached = {outcome, *(o for n in forward.nodes for o in n.inputs if isinstance(o, Tensor))}
     laws += naming.steps
     rewriter.spread(reading.origins)
     return Derivation(
@@ -402,7 +420,12 @@ def _derive(
         given=tuple(dict.fromkeys(assumed.facts)),
         upstream=upstream,
         called=function,
-        targets=_targets(example, positions),
+        targets=targets,
+        unreached=tuple(
+            label
+            for t, label in zip(targets, labels, strict=True)
+            if forward.inputs[t] not in reached
+        ),
         shape=outcome.shape,
         summing_to_one=assumed.axes,
         _reading=reading,

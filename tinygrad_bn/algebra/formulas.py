@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tinygrad_bn.algebra.indexed import Indexed
-from tinygrad_bn.algebra.layout import Layout, Letters, Unsayable
+from tinygrad_bn.algebra.layout import Layout, Letters, Positions, Unsayable
 from tinygrad_bn.algebra.naming import Definition, total_of
 from tinygrad_bn.algebra.notation import escaped, latex, latex_name, mathml, mathml_name, text
 from tinygrad_bn.algebra.reading import Places
@@ -158,7 +158,7 @@ def page(
     )
 
 
-def frames(definitions: Sequence[Definition]) -> dict[str, tuple[int, ...]]:
+def frames(definitions: Sequence[Definition]) -> dict[str, Positions]:
     """Say where the axes of what names stand for are, counted from the last."""
     found = {}
     for definition in definitions:
@@ -173,7 +173,7 @@ class _Writer:
 
     def __init__(self, letters: Letters) -> None:
         self.letters = letters
-        self.along: dict[str, set[tuple[tuple[int, ...], int]]] = {}
+        self.along: dict[str, set[tuple[Positions, int]]] = {}
 
     def result(self, target: Target) -> Formula:
         """Write a result."""
@@ -211,7 +211,7 @@ class _Writer:
 
     def alignments(self, used: set[str]) -> Iterator[str]:
         """Say where the axes of arrays are that are not the last ones of what they stand beside."""
-        by_axes: dict[tuple[int, ...], list[str]] = {}
+        by_axes: dict[Positions, list[str]] = {}
         for variable, found in self.along.items():
             name = self.letters.name(variable)
             if name in used and not all(map(_is_last, found)):
@@ -221,7 +221,7 @@ class _Writer:
             yield _over(names, ", ".join(map(str, axes)))
 
 
-def _is_last(found: tuple[tuple[int, ...], int]) -> bool:
+def _is_last(found: tuple[Positions, int]) -> bool:
     axes, count = found
     return axes == tuple(range(count - len(axes), count))
 

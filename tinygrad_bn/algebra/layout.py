@@ -26,6 +26,7 @@ from tinygrad_bn.algebra.shown import (
     number,
     product,
     transposed,
+    transposes,
     weight,
 )
 from tinygrad_bn.algebra.structure import (
@@ -50,6 +51,7 @@ from tinygrad_bn.algebra.terms import (
 
 Order: TypeAlias = tuple[Index, ...]
 Positions: TypeAlias = tuple[int, ...]
+Along: TypeAlias = "defaultdict[str, set[tuple[Positions, int]]]"
 
 
 class Unsayable(Exception):  # noqa: N818  (no error: it chooses the other notation)
@@ -118,15 +120,34 @@ class Layout:
 
     def __init__(self, letters: Letters) -> None:
         self.letters = letters
-        self.along: dict[str, set[tuple[Positions, int]]] = defaultdict(set)
-        self._shown: dict[tuple[Term, Order], Shown] = {}
+        self.along: Along = defaultdict(set)
+        self._made: dict[tuple[Term, Order], tuple[Shown, Along] | None] = {}
 
     def shown(self, term: Term, order: Order) -> Shown:
         """Return a term as a formula of arrays whose axes are in this order."""
-        if (term, order) not in self._shown:
+        return self._chosen(self._considered(term, order))
+
+    def _chosen(self, made: tuple[Shown, Along]) -> Shown:
+        """Return a formula, and note where the axes in it are."""
+        shown, along = made
+        for variable, found in along.items():
+            self.along[variable] |= found
+        return shown
+
+    def _considered(self, term: Term, order: Order) -> tuple[Shown, Along]:
+        """Return a formula and where the axes of its arrays are."""
+        if (term, order) not in self._made:
+            outside, self.along = self.along, defaultdict(set)
+            self._made[term, order] = None
             handler = self._number if term.number is not None else getattr(self, f"_{term.op}")
-            self._shown[term, order] = handler(term, order)
-        return self._shown[term, order]
+            try:
+                self._made[term, order] = handler(term, order), self.along
+            finally:
+                self.along = outside
+        made = self._made[term, order]
+        if made is None:
+            raise Unsayable
+        return made
 
     # leaves ------------------------------------------------------------------------------------
 
@@ -394,11 +415,18 @@ class Layout:
         return self._placed(Matrix(*sides), (*batch, *rows, *columns), order)
 
     def _as_matrix(self, term: Term, order: Order) -> Shown:
+        """Show a factor of a matrix product, or its transpose if that takes fewer of them."""
         _without_short_axes(term, len(order))
-        axes = natural(term)
-        if len(order) > 1 and axes == (*order[:-2], *order[:-3:-1]):
-            return transposed(self.shown(term, axes), several=len(order) > 2)
-        return self.shown(term, order)
+        if len(order) < 2 or natural(term) != (*order[:-2], *order[:-3:-1]):
+            return self.shown(term, order)
+        flipped = self._considered(term, natural(term))
+        try:
+            direct = self._considered(term, order)
+        except Unsayable:
+            direct = flipped
+        if transposes(direct[0]) < transposes(transposed(flipped[0])):
+            return self._chosen(direct)
+        return transposed(self._chosen(flipped), several=len(order) > 2)
 
     def _function(self, term: Term, order: Order) -> Shown:
         name = name_of(term)

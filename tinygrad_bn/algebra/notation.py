@@ -66,7 +66,7 @@ def _text(shown: Shown) -> tuple[str, int]:
     if isinstance(shown, Bound):
         return f"{shown.name}_{''.join(shown.letters)}({text(shown.body)})", ATOM
     if isinstance(shown, Matrix):
-        return f"{_in(shown.left, MULTIPLY)} @ {_in(shown.right, POWER)}", MULTIPLY
+        return f"{_in(shown.left, _side_level(shown.left))} @ {_in(shown.right, POWER)}", MULTIPLY
     if isinstance(shown, Transposed):
         return f"{_in(shown.of, ATOM)}.{'mT' if shown.several else 'T'}", ATOM
     return f"{_in(shown.of, ATOM)}[{', '.join(map(text, shown.places))}]", ATOM
@@ -94,6 +94,14 @@ def _text_product(shown: Product) -> str:
     for part in shown.last:
         out += ("*" if out else "") + _in(part, _last_level(shown, part))
     return out
+
+
+def _side_level(side: Shown) -> int:
+    """How strongly a factor of a matrix product binds: products of arrays need brackets."""
+    if not isinstance(side, Product):
+        return MULTIPLY
+    arrays = [p for p in (*side.above, *side.below, *side.last) if not is_scalar(p)]
+    return POWER if len(arrays) > 1 else MULTIPLY
 
 
 def _last_level(product: Product, part: Shown) -> int:
@@ -174,7 +182,8 @@ def _latex(shown: Shown) -> tuple[str, int]:
     if isinstance(shown, Call):
         return _latex_call(shown)
     if isinstance(shown, Matrix):
-        return rf"{_latex_in(shown.left, MULTIPLY)} {_latex_in(shown.right, MULTIPLY)}", MULTIPLY
+        sides = [_latex_in(p, _side_level(p)) for p in (shown.left, shown.right)]
+        return " ".join(sides), MULTIPLY
     if isinstance(shown, Transposed):
         return rf"{_latex_in(shown.of, ATOM)}^{{\top}}", POWER
     if isinstance(shown, Bound):
@@ -336,7 +345,7 @@ def _mathml(shown: Shown) -> tuple[str, int]:
     if isinstance(shown, Call):
         return _mathml_call(shown)
     if isinstance(shown, Matrix):
-        parts = [_mathml_in(p, MULTIPLY) for p in (shown.left, shown.right)]
+        parts = [_mathml_in(p, _side_level(p)) for p in (shown.left, shown.right)]
         return _spaced(parts), MULTIPLY
     if isinstance(shown, Transposed):
         return f"<msup>{_mathml_in(shown.of, ATOM)}<mo>⊤</mo></msup>", POWER

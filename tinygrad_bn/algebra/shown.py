@@ -158,6 +158,11 @@ def has_matrices(shown: Shown) -> bool:
     return any(isinstance(p, Matrix | Transposed) for p in all_parts(shown))
 
 
+def transposes(shown: Shown) -> int:
+    """Count the transposes in a formula."""
+    return sum(isinstance(p, Transposed) for p in all_parts(shown))
+
+
 REDUCERS = ("sum", "mean", "var", "max", "min", "prod", "logsumexp")
 
 

@@ -70,6 +70,7 @@ exit status: 0 the gradient was derived, 2 it was not
 """
 
 WRT = "names of the arguments to differentiate by, with commas (default: the first)"
+PROOF = "check every step and the result on random inputs, told on the error stream; 1 if wrong"
 COTANGENT = """gradient by the result: an array g (symbolic), all ones, or one for each element
 (identity): the Jacobian (default ones for a single number, else symbolic)"""
 
@@ -194,6 +195,7 @@ def _add_derive(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     form.add_argument("--html", action="store_true", help="a page with formulas, steps and graphs")
     form.add_argument("--steps", action="store_true", help="below the text the laws that were used")
     add("--out", metavar="FILE", help="file (default: printed; of a page FUNCTION.html)")
+    add("--proof", action="store_true", help=PROOF)
 
 
 def _command(

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from tinygrad_bn.algebra import Derivation
+from tinygrad_bn.algebra.deriving import NO_SHORTER
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.viz.drawing import graph
 from tinygrad_bn.viz.embedding import inline
@@ -85,7 +86,7 @@ def _entry(entry: Entry) -> str:
         f"<pre><code>{escape(entry.code)}</code></pre>\n" if entry.code else "",
         formulas(found),
         f'<p class="quiet">{counted(found)}. {escape(entry.note)}</p>\n',
-        _folded(f"The {len(found.steps)} steps", steps(found)) if found.steps else "",
+        _folded(_counted(len(found.steps)), steps(found)) if found.steps else "",
         _pictures(found) if entry.pictured else "",
         _folded("A step of gradient descent", _code("\n".join(map(str, found.descent())))),
         _folded("As text, and as a NumPy program", _code(str(found)) + _code(found.program())),
@@ -104,13 +105,17 @@ def formulas(found: Derivation) -> str:
     """Write results, definitions and notes in MathML and words."""
     shown = found.page
     where = "".join(f.mathml() for f in shown.definitions)
-    notes = "; ".join(shown.notes)
+    notes = "; ".join((*shown.notes, *(r for r in shown.remarks if r != NO_SHORTER)))
     parts = [
         "".join(f.mathml() for f in shown.results),
         f"<p>where</p>{where}" if where else "",
         f'<p class="quiet">{escape(notes)}</p>' if notes else "",
     ]
     return f'<div class="formulas">\n{"".join(parts)}\n</div>\n'
+
+
+def _counted(count: int) -> str:
+    return "The step" if count == 1 else f"The {count} steps"
 
 
 def steps(found: Derivation) -> str:

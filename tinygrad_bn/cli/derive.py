@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ def derive(options: argparse.Namespace) -> int:
         raise Usage(f"nothing is drawn: give a parameter a shape, as {first}=4,3.")
     wrt = _positions(options.wrt, list(example), list(shapes))
     rest = {n: c for n, c in constants.items() if n not in lists}
-    return _written(_found(_bound(function, example, rest), example, wrt, options), options)
+    found = _found(_bound(function, example, rest), example, wrt, options)
+    status = _proved(found) if options.proof else 0
+    return _written(found, options) or status
 
 
 def _drawn(shapes: dict[str, tuple[int, ...]], options: argparse.Namespace) -> dict[str, Any]:
@@ -90,6 +93,17 @@ def _found(
             return algebra.derive(function, *example.values(), wrt=wrt, upstream=options.upstream)
     except (Exception, SystemExit) as problem:
         raise Usage(f"{options.function} could not be derived: {told(problem)}") from problem
+
+
+def _proved(found: Any) -> int:
+    """Check a derivation and say what came of it; returns 1 if it is wrong."""
+    try:
+        with np.errstate(all="ignore"):
+            proof = found.proof()
+    except Exception as problem:
+        raise Usage(f"the proof failed: {told(problem)}") from problem
+    print(proof, file=sys.stderr)  # noqa: T201  (a command line)
+    return 0 if proof.ok else 1
 
 
 def _written(found: Any, options: argparse.Namespace) -> int:

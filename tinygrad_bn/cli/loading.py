@@ -154,7 +154,10 @@ def _shape(text: str, value: str) -> tuple[int, ...]:
     try:
         shape = tuple(int(n) for n in value.replace("x", ",").strip("()").split(",") if n.strip())
     except ValueError:
-        raise Usage(f"{text!r}: a shape is whole numbers, as in x=4,3.") from None
+        raise Usage(
+            f"{text!r}: a shape is whole numbers, as in x=4,3; a constant is written with :=, "
+            f"as in {text.replace('=', ':=', 1)}."
+        ) from None
     if any(n < 0 for n in shape):
         raise Usage(f"{text!r}: lengths are not negative.")
     return shape
