@@ -13,7 +13,6 @@ from __future__ import annotations
 import ast
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -26,7 +25,7 @@ from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.primitive import Primitive, bind, table
 from tinygrad_bn.graph.program import Trace
 from tinygrad_bn.graph.state import using
-from tinygrad_bn.graph.tensor import Tensor
+from tinygrad_bn.graph.tensor import Tensor, leaf
 
 Binding: TypeAlias = dict[str, Any]
 """What the letters of a pattern stand for: terms and parameters."""
@@ -106,11 +105,6 @@ class Term:
     def size(self) -> int:
         """The number of elements."""
         return int(np.size(self.value))
-
-    @property
-    def strides(self) -> tuple[int, ...] | None:
-        """How it lies in memory."""
-        return self.value.strides if isinstance(self.value, np.ndarray) else None
 
     @property
     def is_number(self) -> bool:
@@ -474,27 +468,19 @@ def one_pass(trace: Trace, rules: Sequence[Rule], level: str) -> Trace:
     """Read a graph, rewriting, and write what the results need."""
     commutes = set().union(*(COMMUTATIVE[e] for e in LEVELS[level]))
     rewriter = Rewriter(rules, commutes, layout=level == "exact")
-    with np.errstate(all="ignore"), _as_recorded(trace):
+    with np.errstate(all="ignore"):
         terms = _read(trace, rewriter)
-        written = _written([terms[r] for r in trace.results], terms)
+        written = _written([terms[r] for r in trace.results], terms, _stand_ins(trace))
         leaves, _, rebuild = flatten(trace.outputs)
         new = [written[terms[x]] if isinstance(x, Tensor) else x for x in leaves]
-        return Trace(trace.name, trace.inputs, rebuild(new), trace.site)
+        return trace.giving(rebuild(new))
 
 
-@contextmanager
-def _as_recorded(trace: Trace) -> Iterator[None]:
-    """Give tensors that were assigned since the recording their recorded values, for a while."""
-    nodes = trace.nodes
-    operands = {x for n in nodes for x in n.inputs if isinstance(x, Tensor) and x.op is None}
-    changed = {x: x._data for x in operands if x._data is not trace.value_of(x)}
-    try:
-        for tensor in changed:
-            tensor._data = trace.value_of(tensor)
-        yield
-    finally:
-        for tensor, value in changed.items():
-            tensor._data = value
+def _stand_ins(trace: Trace) -> dict[Tensor, Tensor]:
+    """Return tensors of the recorded values for those that were assigned since the recording."""
+    operands = {x for n in trace.nodes for x in n.inputs if isinstance(x, Tensor) and x.op is None}
+    changed = {x: trace.value_of(x) for x in operands if x._data is not trace.value_of(x)}
+    return {x: leaf(value, requires_grad=x.requires_grad) for x, value in changed.items()}
 
 
 def _read(trace: Trace, rewriter: Rewriter) -> dict[Tensor, Term]:
@@ -548,7 +534,9 @@ def _uses(trace: Trace) -> Counter[Tensor]:
     return Counter([*used, *trace.results])
 
 
-def _written(roots: Sequence[Term], terms: Mapping[Tensor, Term]) -> dict[Term, Tensor]:
+def _written(
+    roots: Sequence[Term], terms: Mapping[Tensor, Term], stand_ins: Mapping[Tensor, Tensor]
+) -> dict[Term, Tensor]:
     """Return a tensor for each term that the roots need; operands and forward nodes come first."""
     live = set(roots)
     stack = list(live)
@@ -559,11 +547,16 @@ def _written(roots: Sequence[Term], terms: Mapping[Tensor, Term]) -> dict[Term, 
     written: dict[Term, Tensor] = {}
     for term in sorted(live, key=lambda t: t.id):
         if not term.is_number:
-            written[term] = _tensor(term, written, terms)
+            written[term] = _tensor(term, written, terms, stand_ins)
     return written
 
 
-def _tensor(term: Term, written: Mapping[Term, Tensor], terms: Mapping[Tensor, Term]) -> Tensor:
+def _tensor(
+    term: Term,
+    written: Mapping[Term, Tensor],
+    terms: Mapping[Tensor, Term],
+    stand_ins: Mapping[Tensor, Tensor],
+) -> Tensor:
     """Return the tensor of one term: the recorded one if all is as it was, else a replay."""
     like = term.like if term.node is None else term.node
     if term.op is None or like is None:
@@ -576,7 +569,10 @@ def _tensor(term: Term, written: Mapping[Term, Tensor], terms: Mapping[Tensor, T
     if term.node is not None and now is forward and _same_operands(operands, term.node.inputs):
         return term.node
     state = replace(context, adjoint_of=now, recording=not term.frozen, tracing=True, replay=None)
-    return _replayed(term, operands, like, _fields_of(state))
+    values = tuple(stand_ins.get(o, o) if isinstance(o, Tensor) else o for o in operands)
+    made = _replayed(term, values, like, _fields_of(state))
+    made.inputs = operands
+    return made
 
 
 def _recorded(term: Term) -> Tensor:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bn.errors import GradientError, ShapeError
+from tinygrad_bn.errors import GradientError, ShapeError, TinygradError
 from tinygrad_bn.graph.containers import flatten, is_plain
 from tinygrad_bn.graph.namespaces import engine
 from tinygrad_bn.graph.primitive import Primitive
@@ -61,6 +61,12 @@ class Trace:
                 "between two uses, and a program has one value for it.",
                 "Assign after the last use, or use new tensors in place of assigning.",
             )
+
+    def giving(self, outputs: Any) -> Trace:
+        """Return a trace of other outputs, with the same inputs and recorded values."""
+        made = Trace(self.name, self.inputs, outputs, self.site)
+        made._values.update({x: self._values[x] for x in made._values if x in self._values})
+        return made
 
     @property
     def results(self) -> list[Tensor]:
@@ -149,7 +155,8 @@ class Trace:
         written = [_Name(names[x] if isinstance(x, Tensor) else literal(x)) for x in leaves]
         result = rebuild(list(written)) if is_plain(self.outputs) else tuple(written)
         lines.append(f"    return {result!r}")
-        texts = [_source(helpers[name]) for name in sorted(helpers)]
+        texts = [_error(kind) for kind in _raised(helpers.values())]
+        texts += [_source(helpers[name]) for name in sorted(helpers)]
         return "\n\n".join(["import numpy as np", *texts, "\n".join(lines)]) + "\n"
 
     def compile(self) -> Callable[..., Any]:
@@ -291,6 +298,19 @@ def _helpers(ops: Iterable[Primitive]) -> dict[str, FunctionType]:
         called = (inspect.unwrap(function.__globals__.get(n, len)) for n in _used(function))
         queue += [f for f in called if isinstance(f, FunctionType) and _ours(f, function)]
     return found
+
+
+def _raised(functions: Iterable[FunctionType]) -> list[type[TinygradError]]:
+    """Return the errors that kernels raise: outside the package a program defines its own."""
+    found = {f.__globals__.get(name) for f in functions for name in _used(f)}
+    errors = [e for e in found if isinstance(e, type) and issubclass(e, TinygradError)]
+    return sorted(errors, key=lambda e: e.__name__)
+
+
+def _error(kind: type[TinygradError]) -> str:
+    """Define an error as what it is among Python's own."""
+    bases = [b.__name__ for b in kind.__mro__ if b in (ValueError, TypeError, IndexError)]
+    return f"class {kind.__name__}({', '.join(bases or ['Exception'])}):\n    pass"
 
 
 def _ours(candidate: FunctionType, caller: FunctionType) -> bool:
