@@ -29,7 +29,7 @@ def equal(left, right, formulas):
         return True  # beyond what a long double holds
     indices = sorted(left.free | right.free)
     one, other = (np.isfinite(np.asarray(computed[t].on(indices), WIDE)) for t in (left, right))
-    same = agree(left, right, values, nudge(values, formulas.rng))
+    same = agree(left, right, values, nudge(values, formulas.rng)) is not False
     return same and bool(np.all(one == other))
 
 

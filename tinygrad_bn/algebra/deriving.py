@@ -19,7 +19,7 @@ from tinygrad_bn.algebra.lowering import Lowering
 from tinygrad_bn.algebra.naming import Definition, Naming
 from tinygrad_bn.algebra.notation import text
 from tinygrad_bn.algebra.proving import Proof, prove
-from tinygrad_bn.algebra.reading import Places, Reading, fresh
+from tinygrad_bn.algebra.reading import Places, Reading, fresh, unrounded
 from tinygrad_bn.algebra.rewriting import Rewriter, Step
 from tinygrad_bn.algebra.terms import (
     Term,
@@ -32,6 +32,7 @@ from tinygrad_bn.algebra.terms import (
 from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.program import Trace
+from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.tensor import Tensor, as_constant, leaf
 from tinygrad_bn.transforms.derivatives import vjp
 from tinygrad_bn.transforms.lifting import argument_names, labelled, name_of
@@ -60,7 +61,8 @@ class Derivation:
     the same inputs, ``steps``: the laws that lead from one to the other. ``given``: what was
     taken to hold because it holds of the example. ``called``: the function itself, ``shape``: that
     of its result, ``targets``: which of the recorded inputs it was differentiated by,
-    ``unreached``: the names of those that the result was not computed from.
+    ``unreached``: the names of those that the result was not computed from, ``first``: the
+    formulas that were read from the recorded graph, one for each result.
     """
 
     function: str
@@ -76,6 +78,7 @@ class Derivation:
     targets: tuple[int, ...] = field(repr=False)
     shape: tuple[int, ...] = field(repr=False)
     unreached: tuple[str, ...] = field(repr=False)
+    first: tuple[Term, ...] = field(repr=False)
     summing_to_one: dict[str, tuple[tuple[int, ...], ...]] = field(repr=False)
 
     # what it says ------------------------------------------------------------------------------
@@ -206,6 +209,11 @@ class Derivation:
     def _operations(self) -> int:
         """Count the recorded operations; the copies that a transform begins with are none."""
         return sum(n.op.name != "positive" for n in self.recorded.nodes)
+
+    @property
+    def ends(self) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+        """The formulas of the results before and after."""
+        return self.first, tuple(r.term for r in self.results)
 
     # whether it is true ------------------------------------------------------------------------
 
@@ -399,9 +407,10 @@ def _derive(
     outputs, _, _ = flatten(recorded.outputs)
     labels = _labels(example, positions, names)
     assumed = _Assumed(reading, rewriter)
-    results, laws = [], []
+    results, laws, first = [], [], []
     for label, output in zip(labels, outputs, strict=True):
         places, term = _read(reading, recorded, output, outcome, upstream)
+        first.append(term)
         normal = assumed(rewriter.normal(term))
         short = naming.named(normal)
         laws += rewriter.steps(term) + assumed.steps + naming.steps
@@ -427,6 +436,7 @@ def _derive(
             if forward.inputs[t] not in reached
         ),
         shape=outcome.shape,
+        first=tuple(first),
         summing_to_one=assumed.axes,
         _reading=reading,
         _laws=tuple(dict.fromkeys(laws)),
@@ -501,7 +511,7 @@ def _read(
     """Return the places of a result's axes, and its term; for "identity" that of the Jacobian."""
     tensor = as_constant(output)
     places = reading.indices(tensor)
-    term = reading.element(tensor, places)
+    term = reading.element(unrounded(tensor), places)
     if upstream != "identity":
         return places, term
     outer = fresh(outcome.shape, (*places, *indices_in(term)))
@@ -586,4 +596,6 @@ def lowered(
         return rebuild([lowering.result(r.term, r.places, r.dtype) for r in results])
 
     labelled(closed_form, name if name.isidentifier() else "closed_form", names)
-    return trace(closed_form, *recorded.inputs)
+    given = [leaf(recorded.value_of(t), requires_grad=t.requires_grad) for t in recorded.inputs]
+    with using(recording=True):
+        return trace(closed_form, *given)

@@ -95,11 +95,21 @@ def _pointwise(
     name, params = term.extra if isinstance(term.extra, tuple) else (term.extra, ())
     if name == "where":
         return np.where(parts[0] != 0, parts[1], parts[2])
-    given = [
-        None if a.op == "literal" and a.extra.value is None else p
-        for a, p in zip(term.args, parts, strict=True)
-    ]
-    return table[name].kernel(*given, **dict(params))
+    return table[name].kernel(*_operands(term, parts), **dict(params))
+
+
+def _operands(term: Term, parts: Sequence[Any]) -> list[Any]:
+    """Return the operands of a function; among integers a number is one, so that they wrap."""
+    arrays = [np.asarray(p) for a, p in zip(term.args, parts, strict=True) if a.number is None]
+    whole = bool(arrays) and all(p.dtype.kind in "iub" for p in arrays)
+    found: list[Any] = []
+    for arg, part in zip(term.args, parts, strict=True):
+        if arg.op == "literal" and arg.extra.value is None:
+            found.append(None)
+        else:
+            number = arg.number if whole else None
+            found.append(part if number is None or number.denominator != 1 else int(number))
+    return found
 
 
 def _float(value: Number) -> Any:

@@ -380,8 +380,12 @@ def aligned(laid: Laid, axes: Axes) -> Any:
 
 
 def _plain(number: Number) -> int | float:
-    """Return a number as Python has it: an int where it is one."""
-    return int(number) if number.denominator == 1 else float(number)
+    """Return a number as Python has it: an int where it is one, infinite where none holds it."""
+    try:
+        value = float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+    return int(number) if number.denominator == 1 and magnitude(number) < 2**63 else value
 
 
 def _quotient(above: Any, below: Any) -> Any:

@@ -19,7 +19,7 @@ from tinygrad_bn.algebra.shown import (
     Transposed,
     is_scalar,
 )
-from tinygrad_bn.algebra.terms import HALF, LONGEST
+from tinygrad_bn.algebra.terms import HALF, LONGEST, decimal
 
 ADD, MULTIPLY, POWER, ATOM = range(4)
 
@@ -34,7 +34,7 @@ def text(shown: Shown) -> str:
 
 def _number(value: Any) -> str:
     if isinstance(value, Fraction):
-        return str(value) if value.denominator <= LONGEST else repr(float(value))
+        return decimal(value)
     return "None" if value is None else str(value)
 
 
@@ -202,17 +202,21 @@ def _latex_sign(value: Any) -> tuple[str, int]:
     if isinstance(value, str):
         return latex_name(value), ATOM
     if isinstance(value, Fraction):
-        if value.denominator == 1:
-            return str(value), ATOM
-        if value.denominator <= LONGEST:
-            return rf"\tfrac{{{value.numerator}}}{{{value.denominator}}}", ATOM
-        mantissa, _, exponent = repr(float(value)).partition("e")
-        power = rf"10^{{{int(exponent)}}}" if exponent else ""
-        if mantissa in ("1", "1.0") and power:
-            return power, ATOM
-        return rf"{mantissa} \cdot {power}" if power else mantissa, ATOM
+        return _latex_number(value), ATOM if value >= 0 else MULTIPLY
     named = {"inf": r"\infty", "-inf": r"-\infty", "nan": r"\mathrm{NaN}"}
     return named.get(str(value), rf"\mathrm{{{value}}}"), ATOM
+
+
+def _latex_number(value: Fraction) -> str:
+    written = decimal(value)
+    if "/" in written:
+        sign = "-" if value < 0 else ""
+        return rf"{sign}\tfrac{{{abs(value.numerator)}}}{{{value.denominator}}}"
+    mantissa, _, exponent = written.partition("e")
+    power = rf"10^{{{int(exponent)}}}" if exponent else ""
+    if mantissa in ("1", "1.0") and power:
+        return power
+    return rf"{mantissa} \cdot {power}" if power else mantissa
 
 
 COMPARED = {"greater": ">", "less": "<", "greater_equal": r"\ge", "less_equal": r"\le"}
@@ -328,7 +332,8 @@ def _bracketed(inner: str) -> str:
 
 def _mathml(shown: Shown) -> tuple[str, int]:
     if isinstance(shown, Sign):
-        return _mathml_sign(shown.value), ATOM
+        negative = isinstance(shown.value, Fraction) and shown.value < 0
+        return _mathml_sign(shown.value), MULTIPLY if negative else ATOM
     if isinstance(shown, Sum):
         parts: list[str] = []
         for minus, item in shown.items:

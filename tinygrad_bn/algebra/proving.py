@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_bn.algebra.evaluating import WIDE, evaluate, grids
 from tinygrad_bn.algebra.rewriting import Step
-from tinygrad_bn.algebra.terms import Term
+from tinygrad_bn.algebra.terms import Index, Term
 from tinygrad_bn.errors import OptionalDependencyError
 from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.tensor import Tensor
@@ -32,36 +32,43 @@ NUDGE = 2.0**-30
 class Proof:
     """What was checked of a derivation, and how it went.
 
-    ``steps``: how many steps were checked on ``examples`` random inputs each; ``wrong``: the first
-    that failed, if one did; ``differences``: the largest error of the result against finite
-    differences in units of their own estimated error (at most 1 is agreement); ``given``: what the
+    ``steps``: how many steps were checked on ``examples`` random inputs; ``unchecked``: how many of
+    them met no input for which both sides are finite; ``wrong``: the first that failed, if one
+    did; ``differences``: the largest error of the result against finite differences in units of
+    their own estimated error (at most 1 is agreement, NaN if none was finite); ``given``: what the
     derivation takes to hold.
     """
 
     steps: int
     examples: int
+    unchecked: int
     wrong: str
     differences: float
     given: tuple[str, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed."""
+        """Whether something was compared, and nothing failed."""
         return not self.wrong and self.differences <= 1
 
     @property
     def verdict(self) -> str:
-        """Say "proved by rules", "tested only" or "wrong".
+        """Say "proved by rules", "tested only", "untested" or "wrong".
 
-        Proved: every step is a law of real arithmetic. Tested: it rests on facts that hold of the
-        example alone.
+        Proved: every step is a law of real arithmetic, and held wherever it was tried. Tested: it
+        rests on facts that hold of the example alone, or a step could not be tried. Untested: no
+        input was found for which the function is finite.
         """
-        if not self.ok:
+        if self.wrong or self.differences > 1:
             return "wrong"
-        return "tested only" if self.given else "proved by rules"
+        if not self.ok:
+            return "untested"
+        return "tested only" if self.given or self.unchecked else "proved by rules"
 
     def __str__(self) -> str:
         lines = [f"{self.verdict}: {self.steps} steps, each on {self.examples} random inputs"]
+        if self.unchecked:
+            lines.append(f"never finite, so not checked: {self.unchecked} steps")
         lines += [f"given: {fact}" for fact in self.given]
         if self.wrong:
             lines.append(f"fails: {self.wrong}")
@@ -70,10 +77,15 @@ class Proof:
 
 
 def prove(derivation: Derivation, laws: Sequence[Step], examples: int) -> Proof:
-    """Check a derivation; see ``Derivation.proof``."""
+    """Check a derivation; see ``Derivation.proof``.
+
+    Besides the steps it is checked that the first formula is what was recorded, and that the
+    closed form computes the last.
+    """
     hypothesis = _hypothesis()
     failed: list[str] = []
-    worst = [0.0]
+    errors: list[float] = []
+    tried: set[Step] = set()
     checked = [0]
 
     def run(seed: int) -> None:
@@ -81,10 +93,14 @@ def prove(derivation: Derivation, laws: Sequence[Step], examples: int) -> Proof:
         rng = np.random.default_rng(seed)
         values = drawn(derivation, rng)
         checked[0] += 1
-        wrong = next((s for s in laws if not holds(s, values, rng, derivation)), None)
-        if wrong is not None and not failed:
-            failed.append(f"{wrong.rule}: {wrong.before!r} = {wrong.after!r}")
-        worst[0] = max(worst[0], against_differences(derivation, values, rng))
+        full, nudged = (named(derivation, v) for v in (values, nudge(values, rng)))
+        for step in laws:
+            agreed = agree(step.before, step.after, full, nudged)
+            tried.update([step] if agreed is not None else [])
+            if agreed is False:
+                failed.append(f"{step.rule}: {step.before!r} = {step.after!r}")
+        failed.extend(ends(derivation, values, full, nudged))
+        errors.append(against_differences(derivation, values, rng))
 
     settings = hypothesis.settings(
         max_examples=examples,
@@ -94,9 +110,17 @@ def prove(derivation: Derivation, laws: Sequence[Step], examples: int) -> Proof:
         suppress_health_check=list(hypothesis.HealthCheck),
         phases=[hypothesis.Phase.generate],
     )
-    settings(hypothesis.given(hypothesis.strategies.integers(0, 2**32 - 1))(run))()
-    wrong = failed[0] if failed else ""
-    return Proof(len(laws), checked[0], wrong, worst[0], derivation.given)
+    with np.errstate(all="ignore"):
+        settings(hypothesis.given(hypothesis.strategies.integers(0, 2**32 - 1))(run))()
+    known = [e for e in errors if not np.isnan(e)]
+    return Proof(
+        steps=len(laws),
+        examples=checked[0],
+        unchecked=len(laws) - len(tried),
+        wrong=failed[0] if failed else "",
+        differences=max(known, default=float("nan")),
+        given=derivation.given,
+    )
 
 
 def _hypothesis() -> Any:
@@ -113,36 +137,75 @@ def _hypothesis() -> Any:
 def drawn(derivation: Derivation, rng: np.random.Generator) -> dict[str, Any]:
     """Draw random values for the inputs of a derivation: like the example in sign and kind.
 
-    What is positive everywhere stays positive, what lies in [0, 1] stays there, probabilities stay
-    probabilities, and integers and closed-over values stay as they are.
+    What is positive everywhere stays positive, what lies in [-1, 1] stays there, probabilities stay
+    probabilities, and integers and closed-over values stay as they are. Where the function is then
+    not finite, values nearer to the example are taken.
     """
     recorded = derivation.recorded
     values: dict[str, Any] = dict(derivation.values)
-    for tensor in recorded.inputs:
-        name = recorded.names[tensor]
-        example = np.asarray(values[name])
-        if example.dtype.kind != "f":
+    names = [recorded.names[t] for t in recorded.inputs]
+    free = [n for n in names if np.asarray(values[n]).dtype.kind == "f"]
+    new = {n: _like(np.asarray(values[n], WIDE), rng) for n in free}
+    for share in (1, 0.5, 0.25, 0.1, 0.01):
+        mixed = {n: values[n] + share * (new[n] - values[n]) for n in free}
+        for name, axes in derivation.summing_to_one.items():
+            for axis in axes * (1 if len(axes) == 1 else BALANCING) if name in mixed else ():
+                mixed[name] = mixed[name] / mixed[name].sum(axis=axis, keepdims=True)
+        if np.isfinite(_value(derivation, [{**values, **mixed}[n] for n in names])).all():
+            break
+    return {**values, **{n: np.asarray(v, WIDE) for n, v in mixed.items()}} if free else values
+
+
+BALANCING = 200
+"""So often rows and columns are scaled in turn until both sum to one (Sinkhorn and Knopp)."""
+
+
+def _like(example: Any, rng: np.random.Generator) -> Any:
+    """Draw an array in the range and of the signs of an example."""
+    new = rng.normal(size=example.shape)
+    if not example.size:
+        return new
+    low, high = example.min(), example.max()
+    if low >= -1 and high <= 1:
+        return rng.uniform(0 if low >= 0 else -1, 0 if high <= 0 else 1, example.shape)
+    if low > 0 or high < 0:
+        return np.sign(low) * np.exp(0.5 * new)
+    if low >= 0 or high <= 0:
+        return np.abs(new) * (1 if low >= 0 else -1)
+    return new
+
+
+def _value(derivation: Derivation, given: Sequence[Any]) -> Any:
+    """Return the value of the function."""
+    found = derivation.called(*derivation.arguments(list(map(_tensor, given))))
+    return np.asarray(found.data)
+
+
+def _tensor(value: Any) -> Any:
+    return Tensor(value) if np.asarray(value).dtype.kind == "f" else value
+
+
+def ends(
+    derivation: Derivation,
+    values: Mapping[str, Any],
+    full: Mapping[str, Any],
+    nudged: Mapping[str, Any],
+) -> list[str]:
+    """Compare the first formula with what was recorded, and the last with the closed form."""
+    given = [values[derivation.recorded.names[t]] for t in derivation.recorded.inputs]
+    found, unit = [], max(DOUBLE, float(_precision(derivation)))
+    runs = {"the recorded gradient": derivation.recorded, "the closed form": derivation.result}
+    for (what, trace), terms in zip(runs.items(), derivation.ends, strict=True):
+        if derivation.upstream == "identity" and trace is derivation.recorded:
             continue
-        new = rng.normal(size=example.shape)
-        if example.size and ((example >= 0) & (example <= 1)).all():
-            new = rng.uniform(size=example.shape)
-        elif example.size and (example > 0).all():
-            new = np.exp(0.5 * new)
-        elif example.size and (example >= 0).all():
-            new = np.abs(new)
-        for axis in derivation.summing_to_one.get(name, ()):
-            new = new / new.sum(axis=axis, keepdims=True)
-        values[name] = new.astype(WIDE)
-    return values
-
-
-def holds(
-    step: Step, values: Mapping[str, Any], rng: np.random.Generator, derivation: Derivation
-) -> bool:
-    """Whether both sides of a step agree on these values."""
-    full = named(derivation, values)
-    nudged = named(derivation, nudge(values, rng))
-    return agree(step.before, step.after, full, nudged)
+        for result, term, right in zip(
+            derivation.results, terms, flatten(trace.run(*given))[0], strict=True
+        ):
+            axes = [p for p in result.places if isinstance(p, Index)]
+            array = np.asarray(right, WIDE)
+            if equal(term, array, axes, full, nudged, unit=unit) is False:
+                found.append(f"{what} is not {term!r}")
+    return found
 
 
 def named(derivation: Derivation, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,20 +228,43 @@ def nudge(values: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]
     return {name: moved(value) for name, value in values.items()}
 
 
-def agree(before: Term, after: Term, values: Mapping[str, Any], nudged: Mapping[str, Any]) -> bool:
-    """Whether two terms are equal on values, up to what rounding would change in double."""
-    indices = sorted(before.free | after.free)
-    computed = grids([before, after], values)
-    left, right = (np.asarray(computed[t].on(indices), WIDE) for t in (before, after))
-    moved = np.asarray(grids([before], nudged)[before].on(indices), WIDE)
-    left, right, moved = np.broadcast_arrays(left, right, moved)
-    defined = np.isfinite(left)
+def agree(
+    before: Term, after: Term, values: Mapping[str, Any], nudged: Mapping[str, Any]
+) -> bool | None:
+    """Whether two terms are equal on values, up to what rounding would change in double.
+
+    None if nowhere both are finite.
+    """
+    axes = sorted(before.free | after.free)
+    computed = grids([after], values)
+    right = np.asarray(computed[after].on(axes), WIDE)
+    scale = max(_largest(grid.values) for grid in computed.values())
+    return equal(before, right, axes, values, nudged, scale)
+
+
+def equal(
+    term: Term,
+    right: Any,
+    axes: Sequence[Index],
+    values: Mapping[str, Any],
+    nudged: Mapping[str, Any],
+    scale: Any = 0,
+    unit: float = DOUBLE,
+) -> bool | None:
+    """Whether a term is an array, up to what a rounding unit changes; None if nowhere finite."""
+    computed = grids([term], values)
+    left = np.asarray(computed[term].on(axes), WIDE)
+    moved = np.asarray(grids([term], nudged)[term].on(axes), WIDE)
+    shape = [i.size for i in axes]
+    right = np.broadcast_to(right, shape) if np.size(right) == 1 else np.reshape(right, shape)
+    left, moved = np.broadcast_to(left, shape), np.broadcast_to(moved, shape)
+    defined = np.isfinite(left) & np.isfinite(right)
     if not defined.any():
-        return True
+        return None
     left, right, moved = left[defined], right[defined], moved[defined]
     change = np.max(np.abs(moved - left), initial=0.0, where=np.isfinite(moved)) / NUDGE
-    scale = max(_largest(grid.values) for grid in computed.values())
-    return bool(np.max(np.abs(left - right)) <= DOUBLE * (scale + change))
+    scale = max(scale, *(_largest(grid.values) for grid in computed.values()))
+    return bool(np.max(np.abs(left - right)) <= unit * (scale + change))
 
 
 def _largest(values: Any) -> Any:
@@ -189,13 +275,18 @@ def _largest(values: Any) -> Any:
     return np.max(np.abs(array), initial=0.0, where=np.isfinite(array))
 
 
+ROUNDINGS = 64
+"""So many roundings of its largest value a function is allowed; programs here take fewer."""
+
+
 def against_differences(
     derivation: Derivation, values: Mapping[str, Any], rng: np.random.Generator
 ) -> float:
     """Compare the result with central differences along a random direction.
 
     Returns the error in units of the error that two step widths and the rounding of the function
-    let expect. Of a whole Jacobian one random combination of rows is compared.
+    let expect, NaN where the function is not finite. Of a whole Jacobian one random combination of
+    rows is compared.
     """
     given = [values[derivation.recorded.names[t]] for t in derivation.recorded.inputs]
     weight = given[-1]
@@ -204,24 +295,30 @@ def against_differences(
         weight = rng.normal(size=derivation.shape) if free else np.ones(derivation.shape)
     directions = {t: rng.normal(size=np.shape(given[t])).astype(WIDE) for t in derivation.targets}
     slope = _slope(derivation, given, directions, weight)
+    eps = _precision(derivation)
 
     def along(step: Any) -> Any:
         """Evaluate the weighted sum of the function's values at a distance."""
-        moved = [
-            Tensor(np.asarray(v + step * directions[i], WIDE)) if i in directions else v
-            for i, v in enumerate(given)
-        ]
-        value = derivation.called(*derivation.arguments(moved))
-        return np.sum(np.asarray(value.data, WIDE) * weight), np.finfo(value.dtype).eps
+        moved = [v + step * directions[i] if i in directions else v for i, v in enumerate(given)]
+        return np.sum(np.asarray(_value(derivation, moved), WIDE) * weight)
 
-    step = WIDE(2.0**-14)
-    (plus, eps), (minus, _) = along(step), along(-step)
+    step = eps ** (WIDE(1) / 3) / 8  # balances the quotient's error, of fast functions too
+    plus, minus = along(step), along(-step)
     near = (plus - minus) / (2 * step)
-    wide = (along(2 * step)[0] - along(-2 * step)[0]) / (4 * step)
-    better = near + (near - wide) / 3
+    wide = (along(2 * step) - along(-2 * step)) / (4 * step)
     size = max(abs(plus), abs(minus), WIDE(1))
-    expected = abs(near - wide) / 16 + 64 * eps * size * np.sqrt(np.size(weight)) / step
-    return float(abs(better - slope) / expected) if np.isfinite(slope) else float("inf")
+    expected = abs(near - wide) / 16 + ROUNDINGS * eps * size * np.sqrt(np.size(weight)) / step
+    quotient = near + (near - wide) / 3
+    if not np.isfinite(quotient):
+        return float("nan")
+    return float(abs(quotient - slope) / expected) if np.isfinite(slope) else float("inf")
+
+
+def _precision(derivation: Derivation) -> Any:
+    """Return the rounding unit of the function in long double: that of the coarsest conversion."""
+    nodes = [n for n in derivation.recorded.nodes if n.op.name == "astype"]
+    coarse = [np.finfo(n.dtype).eps for n in nodes if n.dtype.kind == "f"]
+    return max([np.finfo(WIDE).eps, *map(WIDE, coarse)])
 
 
 def _slope(

@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tinygrad_bn.algebra.axes import order, summed
-from tinygrad_bn.algebra.terms import HALF, ONE, Index, Number, Place, Term, Terms, unused
+from tinygrad_bn.algebra.terms import HALF, ONE, Index, Place, Term, Terms, magnitude, unused
 from tinygrad_bn.graph.primitive import Primitive
 from tinygrad_bn.graph.program import Trace
-from tinygrad_bn.graph.tensor import Tensor
+from tinygrad_bn.graph.tensor import Tensor, Variable
 
 Places: TypeAlias = tuple[Place, ...]
 Reader: TypeAlias = Generator[tuple[Any, Places], Term, Term]
@@ -113,8 +113,19 @@ class Reading:
             read = READERS.get(operand.op.name)
             if read is None:
                 read = _elementwise if operand.op.family == "elementwise" else _whole
-            return read(self, operand, places)
+            if operand.op.family == "contraction" and operand.dtype.kind not in "fc":
+                read = _whole  # integers wrap around
+            return (
+                self._stopped(read(self, operand, places))
+                if _is_frozen(operand)
+                else (read(self, operand, places))
+            )
         return self._leaf(operand, places)
+
+    def _stopped(self, read: Reader) -> Reader:
+        """Keep the gradient out of what was recorded under no_grad."""
+        term = yield from read
+        return self.terms.apply("stop_gradient", term)
 
     def _scalar(self, value: Any) -> Reader:
         yield from ()
@@ -127,10 +138,14 @@ class Reading:
         return self.terms.number(value.item() if isinstance(value, np.generic) else value)
 
     def _leaf(self, tensor: Tensor, places: Places) -> Reader:
-        """Return an element of an input, or of a constant: a number where all are one number."""
+        """Return an element of an input, or of a constant: a number where all are one number.
+
+        What has a name, a gradient, or can be assigned is a variable, whatever its values are.
+        """
         yield from ()
         name = self.names[tensor]
-        if tensor not in self._given:
+        variable = tensor.name is not None or isinstance(tensor, Variable) or tensor.requires_grad
+        if tensor not in self._given and not variable:
             value = self.values[name]
             if value.dtype.kind == "f" and value.size and (value == value.flat[0]).all():
                 return self.constant(value.flat[0].item())
@@ -146,6 +161,16 @@ class Reading:
             if value.size == n == length > 1 and value.dtype.kind in "iu" and (value == line).all():
                 return places[axis]
         return int(value.item()) if value.size == 1 and value.dtype.kind in "iu" else None
+
+
+def _is_frozen(node: Tensor) -> bool:
+    """Whether a node was recorded where no gradient may pass, although one could."""
+    if node.requires_grad or node.dtype.kind != "f":
+        return False
+    return any(
+        isinstance(x, Tensor) and x.requires_grad and node.op.mask >> i & 1
+        for i, x in enumerate(node.inputs)
+    )
 
 
 def _finite(value: Any) -> bool:
@@ -197,10 +222,6 @@ def _product(x: Term, y: Term) -> Term:
     return x * y
 
 
-def _square(x: Term) -> Term:
-    return x**2
-
-
 ARITHMETIC: dict[str, Callable[..., Term]] = {
     "add": lambda x, y: x + y,
     "subtract": lambda x, y: x - y,
@@ -208,11 +229,11 @@ ARITHMETIC: dict[str, Callable[..., Term]] = {
     "divide": lambda x, y: x / y,
     "negative": lambda x: -x,
     "positive": lambda x: x,
-    "square": _square,
+    "square": lambda x: x**2,
     "sqrt": lambda x: x**HALF,
     "reciprocal": lambda x: x**-1,
 }
-"""What is arithmetic: sums, products and powers."""
+"""What is arithmetic of real numbers: sums, products and powers. Integers may wrap around."""
 
 
 def _elementwise(reading: Reading, node: Tensor, places: Places) -> Reader:
@@ -225,18 +246,42 @@ def _elementwise(reading: Reading, node: Tensor, places: Places) -> Reader:
     if name == "divide" and (sizes := _count(node)):
         sign = 1 if node.inputs[1] > 0 else -1  # a rewritten adjoint may divide by minus the count
         return args[0] / reading.terms.mul(((reading.terms.size(i), ONE) for i in sizes), sign)
-    if name in ARITHMETIC and not any(_odd(a) for a in args):
-        return ARITHMETIC[name](*args)
-    if name == "pow" and args[1].number is not None and not _odd(args[0]):
-        return _power(args[0], args[1].number)
-    if name == "astype" and np.dtype(node.params["dtype"]).kind == "f":
-        return args[0]
+    if node.dtype.kind in "fc" and not any(_odd(a) for a in args):
+        if name in ARITHMETIC:
+            return ARITHMETIC[name](*args)
+        if (
+            name == "pow"
+            and args[1].number is not None
+            and magnitude(args[1].number) <= LARGEST_POWER
+        ):
+            return args[0] ** args[1].number
+        if name == "astype" and _widens(node):
+            return args[0]
     params = tuple(sorted((k, v) for k, v in node.params.items()))
     return reading.terms.make("function", tuple(args), (name, params) if params else name)
 
 
-def _power(x: Term, exponent: Number) -> Term:
-    return x**exponent
+LARGEST_POWER = 1000
+"""Higher powers stay calls: of a number they would have thousands of digits."""
+
+
+def _widens(node: Tensor) -> bool:
+    """Whether a conversion keeps every value: to a dtype with no fewer digits."""
+    return bool(np.finfo(node.dtype).eps <= np.finfo(_floating(node.inputs[0])).eps)
+
+
+def _floating(tensor: Tensor) -> Any:
+    return tensor.dtype if tensor.dtype.kind == "f" else np.float64
+
+
+def unrounded(result: Any) -> Any:
+    """Return what a result was rounded from, if it is the end of a conversion to fewer digits."""
+    while isinstance(result, Tensor) and result.op is not None and result.op.name == "astype":
+        operand = result.inputs[0]
+        if {operand.dtype.kind, result.dtype.kind} != {"f"} or not operand.op:
+            break
+        result = operand
+    return result
 
 
 def _odd(term: Term) -> bool:
@@ -341,7 +386,7 @@ def _matmul(reading: Reading, node: Tensor, places: Places) -> Reader:
     a = yield x, (*aligned(lead, x.shape[:-2]), *_unit(row, x.shape[-2:-1]), k)[-x.ndim :]
     at = (*aligned(lead, y.shape[:-2]), k, *_unit(column, y.shape[-1:]))
     b = yield y, at if y.ndim > 1 else (k,)
-    return reading.terms.sum([k] if isinstance(k, Index) else [], a * b)
+    return reading.terms.sum([k] if isinstance(k, Index) else [], _product(a, b))
 
 
 def _unit(places: Places, shape: Sequence[int]) -> Places:
@@ -359,7 +404,7 @@ def _vecdot(reading: Reading, node: Tensor, places: Places) -> Reader:
     full = (*places[:where], k, *places[where:])
     a = yield x, aligned(full, x.shape)
     b = yield y, aligned(full, y.shape)
-    return reading.terms.sum([k] if isinstance(k, Index) else [], a * b)
+    return reading.terms.sum([k] if isinstance(k, Index) else [], _product(a, b))
 
 
 def _einsum(reading: Reading, node: Tensor, places: Places) -> Reader:
@@ -374,7 +419,7 @@ def _einsum(reading: Reading, node: Tensor, places: Places) -> Reader:
     product = reading.terms.one
     for letters, operand in zip(inputs.split(","), node.inputs, strict=True):
         inner = [0 if n == 1 else at[c] for c, n in zip(letters, operand.shape, strict=True)]
-        product = product * (yield operand, tuple(inner))
+        product = _product(product, (yield operand, tuple(inner)))
     return reading.terms.sum([i for c in over if isinstance(i := at[c], Index)], product)
 
 

@@ -7,12 +7,13 @@ from typing import Any, Literal, TypeVar
 
 from tinygrad_bn.algebra.deriving import Result, lowered
 from tinygrad_bn.algebra.naming import Naming
-from tinygrad_bn.algebra.reading import Reading
+from tinygrad_bn.algebra.reading import Reading, unrounded
 from tinygrad_bn.algebra.rewriting import Rewriter
 from tinygrad_bn.algebra.whole import simplified
 from tinygrad_bn.errors import DTypeError, ShapeError
 from tinygrad_bn.graph.primitive import bind
 from tinygrad_bn.graph.program import Trace
+from tinygrad_bn.graph.state import using
 from tinygrad_bn.graph.sweep import ancestors
 from tinygrad_bn.graph.tensor import Tensor
 
@@ -27,9 +28,13 @@ def simplify(graph: Graph, level: Level = "exact") -> Graph:
     ``graph``: a trace, or a tensor with the graph that it was computed by; the answer is of the
     same kind, with the same inputs (for a tensor: the same leaves), and differentiable as before.
     ``level``: "exact" keeps every bit of every value, NaN and infinities included; "rounding"
-    allows some roundings more or less, and another sign of zero; "real" uses whatever holds for
-    real numbers, as a textbook does: what NaN, an infinity or an overflow would give may differ.
-    Graphs with results that are no real floating-point numbers are simplified up to "rounding".
+    allows some roundings of the numbers on the way more or less, an overflow or underflow there
+    too, and another sign of zero; "real" uses whatever holds for real numbers, as a textbook does:
+    what NaN, an infinity or an overflow would give may differ. Graphs with results that are no
+    real floating-point numbers are simplified up to "rounding".
+
+    Operations of your own are taken to be functions: the same operands give the same values.
+    "real" takes indices that count from 0 in the recorded run to do so in every run.
 
     Raises DTypeError for what is no graph, ShapeError for an unknown level.
 
@@ -49,7 +54,11 @@ def simplify(graph: Graph, level: Level = "exact") -> Graph:
         )
     leaves = [t for t in ancestors([graph]) if t.op is None and t.requires_grad]
     short = _simplified(Trace("graph", tuple(leaves), graph), level)
-    return replayed(short, leaves)[0]
+    if short.inputs == tuple(leaves):
+        found: Tensor = short.outputs
+        return found
+    with using(recording=True):
+        return replayed(short, leaves)[0]
 
 
 def _simplified(recorded: Trace, level: Level) -> Trace:
@@ -77,7 +86,7 @@ def closed_form(recorded: Trace) -> Trace:
     results = []
     for output in recorded.results:
         places = reading.indices(output)
-        normal = rewriter.normal(reading.element(output, places))
+        normal = rewriter.normal(reading.element(unrounded(output), places))
         results.append(Result("", naming.named(normal), places, output.dtype))
     return lowered(recorded.name, reading, results, naming.finished(), recorded)
 

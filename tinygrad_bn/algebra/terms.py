@@ -11,15 +11,19 @@ other law is a rule of the table.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
 
 ZERO, ONE, HALF = 0, 1, Fraction(1, 2)
 LONGEST = 10**6
 """Numerators and denominators beyond this are of floats: they are no common factor."""
+MOST_DIGITS = 64
+"""Higher powers of numbers are not multiplied out."""
 MOST_CHOICES = 500
 """In so many ways at most are indices tried when one term may be another at other places."""
 
@@ -180,6 +184,10 @@ class Terms:
             base, exponent = todo.pop()
             if base.op == "mul" and (scale := _scaled(base, exponent)) is not None:
                 coefficient *= scale
+                todo += [(b, e * exponent) for b, e in base.factors]
+            elif base.op == "mul" and base.args and base.positive and base.coefficient != 1:
+                # the root of a number stays one, apart from those of the factors
+                todo += [(self.number(base.coefficient), exponent)]
                 todo += [(b, e * exponent) for b, e in base.factors]
             else:
                 powers[base] = powers.get(base, ZERO) + exponent
@@ -412,6 +420,8 @@ def _scaled(base: Term, exponent: Number) -> Number | None:
         return _root(coefficient, exponent)
     if coefficient == 0 and exponent < 0:
         return None
+    if magnitude(exponent) > MOST_DIGITS and magnitude(coefficient) != 1:
+        return None
     return Fraction(coefficient) ** exponent.numerator if exponent != 1 else coefficient
 
 
@@ -554,13 +564,13 @@ def instance(template: Term, term: Term) -> dict[Index, Place] | None:
 def plain(term: Term) -> str:
     """Write a term with its indices, for developers and for steps that have no array form."""
     if term.number is not None:
-        return _decimal(term.number)
+        return decimal(term.number)
     if term.op == "mul":
         shown = [plain(b) + ("" if e == 1 else f"^{e}") for b, e in term.factors]
         c = term.coefficient
-        return "·".join([*([] if c == 1 else [_decimal(c)]), *shown])
+        return "·".join([*([] if c == 1 else [decimal(c)]), *shown])
     if term.op == "add":
-        shown = [("" if c == 1 else f"{_decimal(c)}·") + plain(t) for t, c in term.items]
+        shown = [("" if c == 1 else f"{decimal(c)}·") + plain(t) for t, c in term.items]
         return f"({' + '.join(shown)})"
     if term.op == "literal":
         return repr(term.extra)
@@ -579,5 +589,13 @@ def plain(term: Term) -> str:
     return f"{term.extra}({', '.join(map(plain, term.args))})"
 
 
-def _decimal(value: Number) -> str:
-    return str(value) if value.denominator <= LONGEST else repr(float(value))
+def decimal(value: Number) -> str:
+    """Write a number: as a fraction, or with the digits of a float if that would be long."""
+    if value.denominator <= LONGEST and magnitude(value.numerator) < LONG_INTEGER:
+        return str(value)
+    with contextlib.suppress(OverflowError):
+        return repr(float(value))
+    return f"{Decimal(value.numerator) / Decimal(value.denominator):.17g}"
+
+
+LONG_INTEGER = 10**16
