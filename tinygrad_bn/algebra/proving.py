@@ -237,7 +237,8 @@ def agree(
     """
     axes = sorted(before.free | after.free)
     computed = grids([after], values)
-    right = np.asarray(computed[after].on(axes), WIDE)
+    full = [i.size for i in axes]
+    right = np.broadcast_to(np.asarray(computed[after].on(axes), WIDE), full)
     scale = max(_largest(grid.values) for grid in computed.values())
     return equal(before, right, axes, values, nudged, scale)
 
@@ -256,8 +257,8 @@ def equal(
     left = np.asarray(computed[term].on(axes), WIDE)
     moved = np.asarray(grids([term], nudged)[term].on(axes), WIDE)
     shape = [i.size for i in axes]
-    right = np.broadcast_to(right, shape) if np.size(right) == 1 else np.reshape(right, shape)
     left, moved = np.broadcast_to(left, shape), np.broadcast_to(moved, shape)
+    right = np.reshape(right, shape)
     defined = np.isfinite(left) & np.isfinite(right)
     if not defined.any():
         return None

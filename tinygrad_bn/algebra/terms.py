@@ -185,7 +185,7 @@ class Terms:
             if base.op == "mul" and (scale := _scaled(base, exponent)) is not None:
                 coefficient *= scale
                 todo += [(b, e * exponent) for b, e in base.factors]
-            elif base.op == "mul" and base.args and base.positive and base.coefficient != 1:
+            elif base.op == "mul" and base.coefficient not in (0, 1) and _splits(base):
                 # the root of a number stays one, apart from those of the factors
                 todo += [(self.number(base.coefficient), exponent)]
                 todo += [(b, e * exponent) for b, e in base.factors]
@@ -423,6 +423,11 @@ def _scaled(base: Term, exponent: Number) -> Number | None:
     if magnitude(exponent) > MOST_DIGITS and magnitude(coefficient) != 1:
         return None
     return Fraction(coefficient) ** exponent.numerator if exponent != 1 else coefficient
+
+
+def _splits(base: Term) -> bool:
+    """Whether a root of a product is the product of the roots of its number and its factors."""
+    return base.coefficient > 0 and bool(base.args) and all(b.positive for b, _ in base.factors)
 
 
 def _root(value: Number, exponent: Number) -> Number | None:
