@@ -14,6 +14,7 @@ from tinygrad_bn.algebra.rules import Exactness
 from tinygrad_bn.algebra.whole import INDIFFERENT, LEVELS, Terms, cost, one_pass, simplified
 from tinygrad_bn.algebra.whole_rules import FLOATS, ONCE, ONE_DTYPE, RULES
 from tinygrad_bn.errors import ShapeError, TinygradError
+from tinygrad_bn.graph.containers import flatten
 from tinygrad_bn.graph.namespaces import arrays as numpy_arrays
 from tinygrad_bn.graph.primitive import bind, table
 from tinygrad_bn.graph.state import using
@@ -485,6 +486,30 @@ def real_program(program):
 @given(strategies.programs(ops=DIFFERENTIABLE, margin=0.01))
 def test_closed_forms_of_random_programs_keep_values_and_gradients(program):
     real_program(program)
+
+
+def real_gradient(program):
+    """Check that the closed form of the gradient of a random program keeps its values."""
+    arrays = list(program.inputs.values())
+    wrt = tuple(i for i, x in enumerate(arrays) if np.asarray(x).dtype.kind == "f")
+
+    def loss(*arguments):
+        results = [r for r in flatten(program(*arguments))[0] if isinstance(r, tg.Tensor)]
+        floats = [r for r in results if r.dtype.kind == "f" and r.size]
+        centred = [r - tg.mean(r, axis=0) if r.ndim else r for r in floats]
+        return sum((tg.mean(c * c * r) / 2 for c, r in zip(centred, floats)), tg.asarray(0.0))
+
+    with np.errstate(all="ignore"):
+        before = tg.trace(tg.grad(loss, argnums=wrt), *arrays)
+        after = tg.simplify(before, "real")
+        assert len(after.nodes) <= len(before.nodes)
+        one, other = (answers(t, np.random.default_rng(7), 0)[0] for t in (before, after))
+        assert not np.isfinite(one.data) or agree(one, other), f"{before}\n{after}"
+
+
+@given(strategies.programs(ops=DIFFERENTIABLE, margin=0.01))
+def test_closed_forms_of_gradients_of_random_programs_keep_their_values(program):
+    real_gradient(program)
 
 
 # named examples -----------------------------------------------------------------------------------

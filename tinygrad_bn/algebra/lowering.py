@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tinygrad_bn.algebra.naming import Definition, total_of
+from tinygrad_bn.algebra.naming import Definition, needed_by, total_of
 from tinygrad_bn.algebra.patterns import name_of
 from tinygrad_bn.algebra.reading import Operation
 from tinygrad_bn.algebra.structure import Contraction, contracted, stepwise, sum_within, turned
@@ -71,9 +71,11 @@ class Lowering:
 
     def result(self, term: Term, places: Sequence[Place], dtype: Any) -> Tensor:
         """Return a term as a tensor with an axis for each place, of one element where it is 0."""
-        for part in walk(term):
-            if part.op in ("add", "call") or (part.op == "function" and part.extra != "exp"):
-                self.value(part)
+        needed = needed_by([term], self.definitions)
+        for name in self.definitions:
+            if name in needed:
+                self._definition(name)
+        self._prepare(term)
         axes = tuple(p for p in places if isinstance(p, Index))
         made = self.value(term)
         value = made.value
@@ -85,6 +87,12 @@ class Lowering:
             value = broadcast_to(value, tuple(i.size for i in axes))
             value = value if value.shape == shape else reshape(value, shape)
         return _cast(value, dtype)
+
+    def _prepare(self, term: Term) -> None:
+        """Compute the parts of a term first, so that nothing nests deeply."""
+        for part in walk(term):
+            if part.op in ("add", "call") or (part.op == "function" and part.extra != "exp"):
+                self.value(part)
 
     def value(self, term: Term) -> Laid:
         """Return a term's value; it is computed once, by whatever indices it is written."""
@@ -153,7 +161,9 @@ class Lowering:
 
     def _defined(self, definition: Definition) -> Laid:
         if definition.kind not in ("softmax", "sigmoid"):
+            self._prepare(definition.term)
             return self.value(definition.term)
+        self._prepare(definition.argument)
         argument = self.value(definition.argument)
         if definition.kind == "sigmoid":
             return Laid(sigmoid(argument.value), argument.axes)

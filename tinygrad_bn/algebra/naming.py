@@ -108,9 +108,12 @@ class Naming:
         """Return the definitions in the order in which they need each other, with names in them."""
         found = {d.symbol: d for d in self.definitions}
         for own, other in itertools.permutations(found, 2):
-            if own not in _needed(other, found):
+            if found[other].kind != "part" and own not in needed_by(_terms_of(found[other]), found):
                 found[own] = self._shortened(found[own], found[other])
-        return [found[s] for s in sorted(found, key=lambda s: len(_needed(s, found)))]
+        return [
+            found[s]
+            for s in sorted(found, key=lambda s: len(needed_by(_terms_of(found[s]), found)))
+        ]
 
     def _shortened(self, definition: Definition, other: Definition) -> Definition:
         """Put the name of another into a definition, where it then gets shorter."""
@@ -142,16 +145,22 @@ class Naming:
         return Definition(symbol, kind, indices, term, argument)
 
 
-def _needed(symbol: str, definitions: Mapping[str, Definition]) -> set[str]:
-    """Return the names that a definition uses, and those that they use."""
+def needed_by(terms: Sequence[Term], definitions: Mapping[str, Definition]) -> set[str]:
+    """Return the names that formulas use, and those that these stand for."""
     found: set[str] = set()
-    todo = [symbol]
+    todo = [*terms]
     while todo:
-        definition = definitions[todo.pop()]
-        names = variables(definition.term) | variables(definition.argument)
-        todo += [n for n in names & set(definitions) if n not in found]
-        found |= names & set(definitions)
+        new = (variables(todo.pop()) & definitions.keys()) - found
+        found |= new
+        todo += [t for n in new for t in _terms_of(definitions[n])]
     return found
+
+
+def _terms_of(definition: Definition) -> tuple[Term, ...]:
+    """Return the formulas that say what a name stands for: of a softmax its argument does."""
+    if definition.kind in ("softmax", "sigmoid"):
+        return (definition.argument,)
+    return (definition.term,)
 
 
 def renamed(term: Term, names: dict[str, str]) -> Term:

@@ -2,8 +2,9 @@
 
 Rules are oriented: exponentials of sums become products, logarithms of products sums, constants
 leave sums, cases leave functions. Laws that could be used in both directions are used where they
-make a formula cheaper. That it ends is certain all the same: every use spends one of a number that
-is fixed by the size of the formula, and with none left a formula stays as it is.
+make a formula cheaper. That it ends, and soon, is certain all the same: every use spends one of a
+number that is fixed by the size of the formula, every product that is multiplied out on trial one
+of another, and with none left a formula stays as it is.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ MOST_ITEMS = 64
 USES = 60
 """So many uses of laws are allowed for each part of a formula, and this many times ten at least."""
 
+TRIALS = 30
+"""So many products may be multiplied out on trial for each part; textbooks' formulas need 6."""
+
 
 class Step(NamedTuple):
     """One use of a law: ``before`` equals ``after``."""
@@ -41,7 +45,8 @@ class Rewriter:
             self._by_head[rule.head].append(rule)
         self._done: dict[Term, Term] = {}
         self._next: dict[Term, tuple[str, Term]] = {}
-        self.uses_left = 0
+        self.uses_left = self.trials_left = 0
+        self._largest = 0
         self._nested = False
 
     def normal(self, root: Term) -> Term:
@@ -50,7 +55,10 @@ class Rewriter:
             return self._done[root]
         if self._nested:
             return self._normal(root)
-        self.uses_left = USES * (10 + sum(1 for _ in walk(root)))
+        size = 10 + sum(1 for _ in walk(root))
+        self.uses_left = USES * size
+        self.trials_left += TRIALS * max(0, size - self._largest)
+        self._largest = max(size, self._largest)
         self._nested = True
         try:
             return self._normal(root)
@@ -279,7 +287,7 @@ def multiply_out_sums(rewriter: Rewriter, term: Term) -> Term | None:
             [(_opened(rewriter, b) if e == 1 else b, e) for b, e in item.factors]
         )
         changed |= opened is not item
-        items += [(t, c * coefficient) for t, c in _products(opened)]
+        items += [(t, c * coefficient) for t, c in _products(rewriter, opened)]
     if not changed or len(items) > MOST_ITEMS:
         return None
     return _if_cheaper(term.terms.add((rewriter.normal(t), c) for t, c in items), term)
@@ -298,7 +306,7 @@ def _opened(rewriter: Rewriter, term: Term) -> Term:
 
 def distribute(rewriter: Rewriter, term: Term) -> Term | None:
     """Multiply a product out, if that makes it shorter."""
-    parts = _products(term)
+    parts = _products(rewriter, term)
     if len(parts) < 2:
         return None
     whole = term.terms.add((rewriter.normal(t), c) for t, c in parts)
@@ -328,7 +336,7 @@ def expanded(rewriter: Rewriter, term: Term) -> list[tuple[Term, Number]] | None
     found: list[tuple[Term, Number]] = []
     changed = False
     for item, coefficient in term.items:
-        parts = _products(item)
+        parts = _products(rewriter, item)
         changed |= len(parts) > 1
         found += [(t, c * coefficient) for t, c in parts]
         if len(found) > MOST_ITEMS:
@@ -338,17 +346,19 @@ def expanded(rewriter: Rewriter, term: Term) -> list[tuple[Term, Number]] | None
     return [(rewriter.normal(t), c) for t, c in found]
 
 
-def _products(item: Term) -> list[tuple[Term, Number]]:
+def _products(rewriter: Rewriter, item: Term) -> list[tuple[Term, Number]]:
+    """Multiply a product of sums out, as long as trials are left."""
     terms = item.terms
     parts: list[tuple[list[tuple[Term, Number]], Number]] = [([], item.coefficient)]
     for base, exponent in item.factors:
         if base.op == "add" and exponent in (1, 2):
             for _ in range(int(exponent)):
                 parts = [([*t.factors, *left], c * k) for left, c in parts for t, k in base.items]
-                if len(parts) > MOST_ITEMS:
+                if len(parts) > min(MOST_ITEMS, rewriter.trials_left):
                     return [(item, ONE)]
         else:
             parts = [([*left, (base, exponent)], c) for left, c in parts]
+    rewriter.trials_left -= len(parts) - 1
     return [(terms.mul(factors), c) for factors, c in parts]
 
 
