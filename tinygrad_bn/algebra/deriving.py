@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bn.algebra.formulas import Formula, Page, Target, descent, frames, page
+from tinygrad_bn.algebra.formulas import Formula, Page, Target, descent, page
 from tinygrad_bn.algebra.indexed import Indexed
 from tinygrad_bn.algebra.layout import Layout, Letters, Unsayable
 from tinygrad_bn.algebra.lowering import Lowering
@@ -184,8 +184,8 @@ class Derivation:
         order = natural(step.before)
         order = (*order, *(i for i in natural(step.after) if i not in order))
         sides = step.before, step.after
-        letters = replaced(self._letters, frames=frames(self.definitions), joined=False)
-        letters.taken |= {*letters.names.values(), *(d.symbol for d in self.definitions)}
+        letters = replaced(self._letters, joined=False)
+        letters.define(self.definitions)
         arrays = Layout(letters)
         try:
             shown = [arrays.shown(t, order) for t in sides]

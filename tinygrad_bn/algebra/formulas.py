@@ -28,7 +28,7 @@ from tinygrad_bn.algebra.shown import (
     rebuilt,
     with_circles,
 )
-from tinygrad_bn.algebra.terms import HALF, Index, Term, natural
+from tinygrad_bn.algebra.terms import HALF, Index, Term
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,7 @@ def page(
     remarks: Sequence[str] = (),
 ) -> Page:
     """Write results and definitions, with axes, sizes and ``constants`` told beside them."""
-    letters.taken |= {*letters.names.values(), *(d.symbol for d in definitions)}
-    letters.frames = frames(definitions)
+    letters.define(definitions)
     writer = _Writer(letters)
     lines = [writer.result(target) for target in results]
     defined = [writer.definition(d) for d in definitions]
@@ -158,16 +157,6 @@ def page(
     )
 
 
-def frames(definitions: Sequence[Definition]) -> dict[str, Positions]:
-    """Say where the axes of what names stand for are, counted from the last."""
-    found = {}
-    for definition in definitions:
-        axes = natural(definition.argument)
-        if set(definition.indices) <= set(axes):
-            found[definition.symbol] = tuple(axes.index(i) - len(axes) for i in definition.indices)
-    return found
-
-
 class _Writer:
     """Writes formulas in the notation of arrays, and with indices where that does not do."""
 
@@ -190,11 +179,11 @@ class _Writer:
         """Write what a name stands for."""
         right = self._arrays(lambda layout: _defined(layout, definition))
         if right is not None:
-            return Formula(definition.symbol, right)
+            return Formula(definition.name, right)
         layout = Indexed(self.letters, definition.indices)
         places = tuple(map(layout.place, definition.indices))
         shown = _defined_by_indices(layout, definition)
-        return Formula(definition.symbol, shown, places=(places, ()))
+        return Formula(definition.name, shown, places=(places, ()))
 
     def _arrays(self, write: Callable[[Layout], Shown]) -> Shown | None:
         """Write in the notation of arrays, if every array then has its axes in one place."""

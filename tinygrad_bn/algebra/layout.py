@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, TypeAlias
 
+from tinygrad_bn.algebra.naming import Definition
 from tinygrad_bn.algebra.patterns import name_of
 from tinygrad_bn.algebra.shown import (
     Call,
@@ -71,12 +72,22 @@ class Letters:
 
     names: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    frames: Mapping[str, Positions] = field(default_factory=dict)
+    frames: dict[str, Positions] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     sizes: dict[tuple[int, ...], str] = field(default_factory=dict)
     one_hots: dict[str, str] = field(default_factory=dict)
     delta: str = ""
     joined: bool = True
+
+    def define(self, definitions: Sequence[Definition]) -> None:
+        """Take the names of definitions, and where the axes of what they stand for are."""
+        self.names = {**self.names, **{d.symbol: d.name for d in definitions}}
+        self.taken |= set(self.names.values())
+        for definition in definitions:
+            axes = natural(definition.argument)
+            if set(definition.indices) <= set(axes):
+                places = tuple(axes.index(i) - len(axes) for i in definition.indices)
+                self.frames[definition.symbol] = places
 
     def name(self, variable: str) -> str:
         """Return what a variable is called."""

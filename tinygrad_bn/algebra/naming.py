@@ -23,7 +23,6 @@ from tinygrad_bn.algebra.terms import (
     cost,
     instance,
     natural,
-    places_of,
     replace,
     variables,
     walk,
@@ -31,9 +30,13 @@ from tinygrad_bn.algebra.terms import (
 
 
 class Definition(NamedTuple):
-    """A name: ``symbol[indices]`` equals ``term``. ``kind`` says what it is in textbooks."""
+    """A name: ``symbol[indices]`` equals ``term``, and is written ``name``.
+
+    ``kind`` says what it is in textbooks.
+    """
 
     symbol: str
+    name: str
     kind: str
     indices: tuple[Index, ...]
     term: Term
@@ -60,33 +63,19 @@ class Naming:
             found = next(self._shorter(root), None)
             if found is None:
                 return root
-            definitions, after = self._settled(*found)
-            self.definitions += definitions
-            label = " and ".join(d.symbol for d in definitions)
+            definitions, after = found
+            kept = [d._replace(name=self._free(d.name)) for d in definitions]
+            self.definitions += kept
+            label = " and ".join(d.name for d in kept)
             self.steps.append(Step(f"definition of {label}", root, after))
             root = after
-
-    def _settled(
-        self, definitions: Sequence[Definition], after: Term
-    ) -> tuple[list[Definition], Term]:
-        """Give definitions that are kept their final names."""
-        final: dict[str, str] = {}
-        for definition in definitions:
-            wish = definition.symbol.partition("?")[0]
-            final[definition.symbol] = self._free(wish)
-            if definition.symbol in after.terms.above_zero:
-                after.terms.above_zero.add(final[definition.symbol])
-        kept = [
-            d._replace(symbol=final[d.symbol], term=renamed(d.term, final)) for d in definitions
-        ]
-        return kept, self.rewriter.normal(renamed(after, final))
 
     def _known(self, root: Term) -> Term:
         """Use the names that another result has already."""
         for definition in self.definitions:
             after = self._put_in(root, [definition])
             if after is not None and cost(after) < cost(root):
-                self.steps.append(Step(f"definition of {definition.symbol}", root, after))
+                self.steps.append(Step(f"definition of {definition.name}", root, after))
                 root = after
         return root
 
@@ -122,7 +111,7 @@ class Naming:
         after = self._put_in(before, [other])
         if after is None or cost(after) >= cost(before):
             return definition
-        self.steps.append(Step(f"definition of {other.symbol}", before, after))
+        self.steps.append(Step(f"definition of {other.name}", before, after))
         return (
             definition._replace(argument=after) if by_argument else definition._replace(term=after)
         )
@@ -142,7 +131,7 @@ class Naming:
         if term.positive or kind == "root":
             term.terms.above_zero.add(symbol)
         indices = natural(argument if kind == "softmax" else term)
-        return Definition(symbol, kind, indices, term, argument)
+        return Definition(symbol, wish, kind, indices, term, argument)
 
 
 def needed_by(terms: Sequence[Term], definitions: Mapping[str, Definition]) -> set[str]:
@@ -161,19 +150,6 @@ def _terms_of(definition: Definition) -> tuple[Term, ...]:
     if definition.kind in ("softmax", "sigmoid"):
         return (definition.argument,)
     return (definition.term,)
-
-
-def renamed(term: Term, names: dict[str, str]) -> Term:
-    """Return a term with variables renamed."""
-
-    def swap(part: Term) -> Term | None:
-        """Put in the new name."""
-        if part.op != "variable" or part.extra[0] not in names:
-            return None
-        places = [renamed(p, names) if isinstance(p, Term) else p for p in places_of(part)]
-        return part.terms.variable(names[part.extra[0]], places)
-
-    return replace(term, swap)
 
 
 Swap = Callable[[Term], Term | None]
