@@ -28,6 +28,8 @@ from tinygrad_bn.algebra.terms import (
     walk,
 )
 
+Swap = Callable[[Term], Term | None]
+
 
 class Definition(NamedTuple):
     """A name: ``symbol[indices]`` equals ``term``, and is written ``name``.
@@ -54,6 +56,7 @@ class Naming:
         self.rewriter, self.taken = rewriter, set(taken)
         self.definitions: list[Definition] = []
         self._tried = 0
+        self._replaced: dict[tuple[str, ...], dict[Term, Term]] = {}
         self.steps: list[Step] = []
 
     def named(self, root: Term) -> Term:
@@ -71,13 +74,24 @@ class Naming:
             root = after
 
     def _known(self, root: Term) -> Term:
-        """Use the names that another result has already."""
+        """Use the names that another result has already: all at once, then each that helps."""
+        while (after := self._with_known(root, self.definitions)) is not root:
+            root = after
         for definition in self.definitions:
-            after = self._put_in(root, [definition])
-            if after is not None and cost(after) < cost(root):
-                self.steps.append(Step(f"definition of {definition.name}", root, after))
-                root = after
+            root = self._with_known(root, [definition])
         return root
+
+    def _with_known(self, root: Term, definitions: Sequence[Definition]) -> Term:
+        """Use names where the formula gets shorter by them."""
+        key = tuple(d.symbol for d in definitions)
+        kept = self._replaced.setdefault(key, {})
+        after = self.rewriter.normal(replace(root, _all_solved(definitions), kept))
+        if cost(after) >= cost(root):
+            return root
+        new = variables(after) - variables(root)
+        label = " and ".join(d.name for d in definitions if d.symbol in new)
+        self.steps.append(Step(f"definition of {label or 'a name'}", root, after))
+        return after
 
     def _shorter(self, root: Term) -> Iterator[tuple[list[Definition], Term]]:
         for find in FINDERS:
@@ -96,9 +110,10 @@ class Naming:
     def finished(self) -> list[Definition]:
         """Return the definitions in the order in which they need each other, with names in them."""
         found = {d.symbol: d for d in self.definitions}
-        for own, other in itertools.permutations(found, 2):
-            if found[other].kind != "part" and own not in needed_by(_terms_of(found[other]), found):
-                found[own] = self._shortened(found[own], found[other])
+        for own, other in itertools.permutations(self.definitions, 2):
+            needed = needed_by(_terms_of(found[other.symbol]), found)
+            if other.kind != "part" and own.symbol not in needed:
+                found[own.symbol] = self._shortened(found[own.symbol], other)
         return [
             found[s]
             for s in sorted(found, key=lambda s: len(needed_by(_terms_of(found[s]), found)))
@@ -134,6 +149,17 @@ class Naming:
         return Definition(symbol, wish, kind, indices, term, argument)
 
 
+def _all_solved(definitions: Sequence[Definition]) -> Swap:
+    """Solve definitions for their pivots."""
+    swaps = [SOLVED[d.kind](d) for d in definitions]
+
+    def swap(term: Term) -> Term | None:
+        """Put in the first that is there."""
+        return next((s for solve in swaps if (s := solve(term)) is not None), None)
+
+    return swap
+
+
 def needed_by(terms: Sequence[Term], definitions: Mapping[str, Definition]) -> set[str]:
     """Return the names that formulas use, and those that these stand for."""
     found: set[str] = set()
@@ -150,9 +176,6 @@ def _terms_of(definition: Definition) -> tuple[Term, ...]:
     if definition.kind in ("softmax", "sigmoid"):
         return (definition.argument,)
     return (definition.term,)
-
-
-Swap = Callable[[Term], Term | None]
 
 
 def _exponentials(term: Term) -> list[tuple[Term, Number]] | None:

@@ -54,15 +54,16 @@ class Term:
     """A formula. ``op`` says what it is; ``args`` are the terms in it, ``extra`` what else it has.
 
     ``free``: the indices on which its value depends. ``positive``: whether it is above zero
-    wherever it is defined. Terms are made by a ``Terms`` alone, which makes each only once.
+    wherever it is defined. ``operations``: how many it adds to those of its parts. Terms are made by a ``Terms`` alone, which makes each only once.
     """
 
-    __slots__ = ("args", "extra", "free", "id", "op", "positive", "terms")
+    __slots__ = ("args", "extra", "free", "id", "op", "operations", "positive", "terms")
 
     def __init__(self, terms: Terms, op: str, args: tuple[Term, ...], extra: Any) -> None:
         self.terms, self.op, self.args, self.extra = terms, op, args, extra
         self.id = len(terms.made)
         self.free = _free(op, args, extra)
+        self.operations = _operations(op, args, extra)
         self.positive = (
             extra[0] in terms.above_zero if op == "variable" else _positive(op, args, extra)
         )
@@ -516,28 +517,42 @@ def cost(root: Term) -> int:
     """Count the operations that a formula takes, shared parts once: what makes it short."""
     known = root.terms.costs
     if root not in known:
-        known[root] = sum(map(_operations, walk(root)))
+        total, seen, stack = 0, {root}, [root]
+        while stack:
+            term = stack.pop()
+            total += term.operations
+            new = set(term.args) - seen
+            seen |= new
+            stack += new
+        known[root] = total
     return known[root]
 
 
-def _operations(term: Term) -> int:
-    if term.op == "mul" and term.args:
-        powers: int = sum(abs(e) != 1 for e in term.extra[1:])
-        return len(term.args) - 1 + powers + int(abs(term.coefficient) != 1)
-    if term.op == "add":
-        scaled: int = sum(abs(c) != 1 for c in term.extra)
-        return len(term.args) - 1 + scaled
-    return int(term.op in ("function", "reduce", "delta", "call", "null"))
+def _operations(op: str, args: tuple[Term, ...], extra: Any) -> int:
+    """Count the operations that a term adds to those of its parts."""
+    if op == "mul" and args:
+        coefficient, *powers = extra
+        return len(args) - 1 + sum(abs(e) != 1 for e in (coefficient, *powers))
+    if op == "add":
+        scaled: int = sum(abs(c) != 1 for c in extra)
+        return len(args) - 1 + scaled
+    return int(op in ("function", "reduce", "delta", "call", "null"))
 
 
-def replace(root: Term, swap: Callable[[Term], Term | None]) -> Term:
-    """Rebuild a term with its parts swapped: from the whole down, below a swapped part no more."""
-    made: dict[Term, Term] = {}
+def replace(
+    root: Term, swap: Callable[[Term], Term | None], made: dict[Term, Term] | None = None
+) -> Term:
+    """Rebuild a term with its parts swapped: from the whole down, below a swapped part no more.
+
+    ``made``: what parts have become already by the same swap.
+    """
+    made = {} if made is None else made
     stack = [root]
     while stack:
         term = stack[-1]
-        if term in made or (swapped := swap(term)) is not None:
-            made.setdefault(term, swapped)  # type: ignore[arg-type]
+        if term not in made and (swapped := swap(term)) is not None:
+            made[term] = swapped
+        if term in made:
             stack.pop()
             continue
         missing = [a for a in term.args if a not in made]
