@@ -532,7 +532,8 @@ def _operations(op: str, args: tuple[Term, ...], extra: Any) -> int:
     """Count the operations that a term adds to those of its parts."""
     if op == "mul" and args:
         coefficient, *powers = extra
-        return len(args) - 1 + sum(abs(e) != 1 for e in (coefficient, *powers))
+        counted: int = sum(abs(e) != 1 for e in (coefficient, *powers))
+        return len(args) - 1 + counted
     if op == "add":
         scaled: int = sum(abs(c) != 1 for c in extra)
         return len(args) - 1 + scaled
