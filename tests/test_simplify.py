@@ -497,7 +497,9 @@ def real_gradient(program):
         results = [r for r in flatten(program(*arguments))[0] if isinstance(r, tg.Tensor)]
         floats = [r for r in results if r.dtype.kind == "f" and r.size]
         centred = [r - tg.mean(r, axis=0) if r.ndim else r for r in floats]
-        return sum((tg.mean(c * c * r) / 2 for c, r in zip(centred, floats)), tg.asarray(0.0))
+        return sum(
+            (tg.mean(c * c * r) / 2 for c, r in zip(centred, floats, strict=True)), tg.asarray(0.0)
+        )
 
     with np.errstate(all="ignore"):
         before = tg.trace(tg.grad(loss, argnums=wrt), *arrays)
