@@ -148,6 +148,8 @@ def page(
     if len(axes) == 1 and (only := next(iter(axes))):
         everything = [replace(f, right=without_axes(f.right)) for f in everything]
         notes.append(_over(_reducers(f.right for f in everything), only))
+    if letters.short_axes and (axes - {""} or writer.along):
+        notes.append("axes of length 1 are not counted")
     told = [f"{n} = {v}" for n, v in (constants or {}).items() if n in used]
     return Page(
         tuple(everything[:count]),

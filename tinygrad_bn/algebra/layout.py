@@ -35,6 +35,7 @@ from tinygrad_bn.algebra.structure import (
     contracted,
     one_exponential,
     stepwise,
+    sum_within,
     turned,
 )
 from tinygrad_bn.algebra.terms import (
@@ -92,6 +93,11 @@ class Letters:
     def name(self, variable: str) -> str:
         """Return what a variable is called."""
         return self.names.get(variable, variable)
+
+    @property
+    def short_axes(self) -> bool:
+        """Whether an array has an axis of length 1 beside others."""
+        return any(1 in shape and max(shape) > 1 for shape in self.shapes.values())
 
     def size(self, sizes: tuple[int, ...]) -> Sign:
         """Return the letter for a number of elements."""
@@ -274,11 +280,10 @@ class Layout:
     def _mul(self, term: Term, order: Order) -> Shown:
         coefficient = term.coefficient
         factors = one_exponential(term) if self.letters.joined else list(term.factors)
-        for position, (base, exponent) in enumerate(factors):
-            flipped = turned(base) if coefficient < 0 and exponent == 1 else None
-            if flipped is not None:
-                factors[position] = (flipped, ONE)
-                coefficient = -coefficient
+        for position in _to_turn(coefficient, factors):
+            flipped = turned(factors[position][0])
+            factors[position] = (flipped or factors[position][0], ONE)
+            coefficient = -coefficient if flipped else coefficient
         if coefficient < 0:
             return Sum(((True, self.shown(term.terms.mul(factors, -coefficient), order)),))
         if self.matrices:
@@ -462,6 +467,17 @@ class Layout:
             sliced, axes = self._sliced(places)
             whole = Element(whole, sliced)
         return self._placed(whole, axes, order)
+
+
+def _to_turn(coefficient: Number, factors: Sequence[tuple[Term, Number]]) -> list[int]:
+    """Choose differences whose signs are turned, so that no minus is left, and no 1 subtracted."""
+    sums = [(p, sum_within(b)) for p, (b, e) in enumerate(factors) if e == 1]
+    mixed = [(p, s) for p, s in sums if s is not None and min(s.extra) < 0 < max(s.extra)]
+    chosen = [p for p, s in mixed if any(t.number and c < 0 for t, c in s.items)]
+    if coefficient * (-1) ** len(chosen) < 0:
+        others = [p for p, _ in mixed if p not in chosen]
+        return [*chosen, others[0]] if others else chosen[:-1]
+    return chosen
 
 
 def _from_the_last(at: Sequence[Any], order: Order) -> bool:

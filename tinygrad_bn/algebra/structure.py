@@ -84,12 +84,13 @@ def stepwise(term: Term) -> Term | None:
 
 
 def sum_within(term: Term) -> Term | None:
-    """Return the sum that takes in a sign: the term, or a factor of what it sums up."""
+    """Return the sum that takes in a sign: the term, what it sums up, or a factor of that."""
     if term.op == "add":
         return term
-    if term.op != "reduce" or term.extra[0] != "sum" or term.args[0].op != "mul":
+    if term.op != "reduce" or term.extra[0] != "sum":
         return None
-    return next((b for b, e in term.args[0].factors if b.op == "add" and e == 1), None)
+    factors = term.args[0].factors if term.args[0].op == "mul" else ((term.args[0], ONE),)
+    return next((b for b, e in factors if b.op == "add" and e == 1), None)
 
 
 def turned(term: Term) -> Term | None:
@@ -105,7 +106,9 @@ def turned(term: Term) -> Term | None:
         return flipped
     body = term.args[0]
     args = tuple(flipped if b is inner else b for b in body.args)
-    return make("reduce", (make("mul", args, body.extra),), term.extra)
+    return make(
+        "reduce", (flipped if body is inner else make("mul", args, body.extra),), term.extra
+    )
 
 
 def centred_square(body: Term, over: Sequence[Index]) -> Term | None:

@@ -53,8 +53,9 @@ Place: TypeAlias = "Index | int | Term"
 class Term:
     """A formula. ``op`` says what it is; ``args`` are the terms in it, ``extra`` what else it has.
 
-    ``free``: the indices on which its value depends. ``positive``: whether it is above zero
-    wherever it is defined. ``operations``: how many it adds to those of its parts. Terms are made by a ``Terms`` alone, which makes each only once.
+    ``free``: the indices on which its value depends. ``positive``: whether it is never below zero,
+    so that roots of products are products of roots. ``operations``: how many it adds to those of
+    its parts. Terms are made by a ``Terms`` alone, which makes each only once.
     """
 
     __slots__ = ("args", "extra", "free", "id", "op", "operations", "positive", "terms")
