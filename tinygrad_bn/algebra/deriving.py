@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import html
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace as replaced
 from typing import Any
 
@@ -87,12 +88,22 @@ class Derivation:
     def page(self) -> Page:
         """The formulas, the definitions of their letters, and notes."""
         above = "L" if self.upstream == "symbolic" else self.function
-        targets = [Target(above, _word(r.name), self._sides(r), r.term) for r in self.results]
+        targets = [
+            Target(above, name, self._sides(r), r.term)
+            for name, r in zip(self._targets, self.results, strict=True)
+        ]
         remarks = [f"the result was not computed from {name}" for name in self.unreached]
         if not self.shorter and self._operations > 1:
             remarks.append(NO_SHORTER)
         constants = {self._letters.name(n): _told(v) for n, v in self._constants.items()}
-        return page(targets, self.definitions, self._letters, self.given, constants, remarks)
+        with _written_out():
+            return page(targets, self.definitions, self._letters, self.given, constants, remarks)
+
+    @property
+    def _targets(self) -> list[str]:
+        """What the arguments are called that are differentiated by."""
+        names = self._shown_names()
+        return [names[self._reading.names[self.recorded.inputs[t]]] for t in self.targets]
 
     def _sides(self, result: Result) -> tuple[Places, Places]:
         """Return the places above and below the line of a derivative."""
@@ -114,12 +125,13 @@ class Derivation:
 
     def _shown_names(self) -> dict[str, str]:
         """Return what variables are called in formulas: an item of a container by its key."""
-        labels = {self._reading.names[t]: t.name or "" for t in self.recorded.inputs}
-        keys = {n: re.findall(r"\w+", label) for n, label in labels.items()}
-        short = {n: k[-1] for n, k in keys.items() if k and k[-1].isidentifier()}
-        counts = Counter((*short.values(), *set(self._reading.names.values()).difference(short)))
         names = dict.fromkeys(self._reading.names.values())
-        return {n: short[n] if counts[short.get(n)] == 1 else n for n in names}
+        words = {
+            self._reading.names[t]: re.findall(r"\w+", t.name or "") for t in self.recorded.inputs
+        }
+        wishes = {n: [*_wishes(words.get(n, [])), n] for n in names}
+        first = Counter(w[0] for w in wishes.values())
+        return {n: next((w for w in own if first[w] < 2), n) for n, own in wishes.items()}
 
     @property
     def formula(self) -> str:
@@ -160,10 +172,16 @@ class Derivation:
         """Return the closed form as a NumPy program."""
         return self.result.program()
 
-    def descent(self, rate: str = "eta") -> list[Formula]:
-        """Return a step of gradient descent for each argument: ``w <- w - eta*gradient``."""
+    def descent(self, rate: str | None = None) -> list[Formula]:
+        """Return a step of gradient descent for each argument: ``w <- w - eta*gradient``.
+
+        ``rate``: what the learning rate is called, ``eta`` if that is free.
+        """
+        taken = {*self._shown_names().values(), *(d.name for d in self.definitions)}
+        called = rate or next(r for r in ("eta", "rate", "learning_rate") if r not in taken)
         return [
-            descent(r.name, f, rate) for r, f in zip(self.results, self.page.results, strict=True)
+            descent(name, formula, called)
+            for name, formula in zip(self._targets, self.page.results, strict=True)
         ]
 
     # what it is --------------------------------------------------------------------------------
@@ -178,7 +196,8 @@ class Derivation:
     @functools.cached_property
     def steps(self) -> tuple[ShownStep, ...]:
         """The laws used, in order: name, where, before, after."""
-        return tuple(self._shown(s) for s in self._laws)
+        with _written_out():
+            return tuple(self._shown(s) for s in self._laws)
 
     def _shown(self, step: Step) -> ShownStep:
         order = natural(step.before)
@@ -261,9 +280,22 @@ class Derivation:
         )
 
 
-def _word(name: str) -> str:
-    """Return the last word of the name of an argument or of an item in it."""
-    return name if name.isidentifier() else re.findall(r"\w+", name)[-1]
+@contextlib.contextmanager
+def _written_out() -> Iterator[None]:
+    """Say in words that a formula nests too deeply to be written."""
+    try:
+        yield
+    except RecursionError as error:
+        raise GradientError(
+            "The formula nests too deeply to be written out.",
+            "Look at .result, its graph, or derive the formula of a part.",
+        ) from error
+
+
+def _wishes(words: Sequence[str]) -> list[str]:
+    """Return what an item may be called by the words of its label: its key, or all of them."""
+    wishes = [words[-1], "_".join(words)] if words else []
+    return [w for w in wishes if w.isidentifier()]
 
 
 def _told(value: Any) -> str:
@@ -461,13 +493,14 @@ def title(function: Callable[..., Any]) -> str:
 
 def _labels(example: Sequence[Any], positions: Sequence[int], names: Sequence[str]) -> list[str]:
     """Name every result like the argument (and the place in it) that it belongs to."""
+    given: list[str | None] = []
     labels: list[str] = []
     for p in positions:
-        value = example[p]
-        leaves, paths, _ = flatten(value)
-        given = [getattr(v, "name", None) for v in leaves]
-        labels += [g or names[p] + path for g, path in zip(given, paths, strict=True)]
-    return labels
+        leaves, paths, _ = flatten(example[p])
+        given += [getattr(v, "name", None) for v in leaves]
+        labels += [names[p] + path for path in paths]
+    counts = Counter(given)
+    return [g if g and counts[g] == 1 else own for g, own in zip(given, labels, strict=True)]
 
 
 def _pulled(

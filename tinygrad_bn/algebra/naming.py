@@ -284,10 +284,15 @@ def deviations(naming: Naming, root: Term) -> Iterator[list[Definition]]:
             squares = _squares(base)
             if squares is None:
                 continue
-            variance = base if base.op == "add" else base / _sizes(squares)
             values = squares.args[0].factors[0][0]
-            name, symbol = _origin(values)
-            sigma = naming.define("sigma" if name else "rms", "root", variance**HALF, values)
+            centred, symbol = _origin(values)
+            mean = squares / _sizes(squares)
+            plain = (
+                not centred and base.op != "add" and all(b.op != "size" for b, _ in base.factors)
+            )
+            variance = base if base.op == "add" else squares if plain else mean
+            wish = "norm" if plain else "sigma" if centred else "rms"
+            sigma = naming.define(wish, "root", variance**HALF, values)
             hat = naming.define(f"{symbol}_hat", "ratio", values / sigma.at(sigma.indices), values)
             yield [sigma, hat]
             yield [sigma]
@@ -303,6 +308,11 @@ def _squares(base: Term) -> Term | None:
         return None
     factors = sums[0].args[0].factors
     return sums[0] if len(factors) == 1 and factors[0][1] == 2 else None
+
+
+def _is_plain(base: Term) -> bool:
+    """Whether a sum of squares is no mean, and nothing is added to it."""
+    return base.op != "add" and all(b.op != "size" for b, _ in base.factors)
 
 
 def _sizes(total: Term) -> Term:

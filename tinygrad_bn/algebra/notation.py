@@ -147,7 +147,7 @@ def _indexed(name: str) -> tuple[str, str]:
     stem, _, index = name.partition("_")
     if not index and len(name.rstrip(DIGITS)) == 1:
         stem, index = name[0], name[1:]
-    return (stem, index) if len(stem) == 1 or stem in GREEK else (name, "")
+    return (stem, index) if index and (len(stem) == 1 or stem in GREEK) else (name, "")
 
 
 DIGITS = "0123456789"
@@ -188,7 +188,9 @@ def _latex(shown: Shown) -> tuple[str, int]:
         return rf"{_latex_in(shown.of, ATOM)}^{{\top}}", POWER
     if isinstance(shown, Bound):
         return _latex_bound(shown), ATOM
-    return rf"{_latex_in(shown.of, ATOM)}_{{{', '.join(map(latex, shown.places))}}}", ATOM
+    of = _latex_in(shown.of, ATOM)
+    of = f"{{{of}}}" if "_" in of else of  # a second index below a first
+    return rf"{of}_{{{', '.join(map(latex, shown.places))}}}", ATOM
 
 
 def _latex_bound(shown: Bound) -> str:

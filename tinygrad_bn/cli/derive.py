@@ -57,7 +57,7 @@ def _ordered(function: Callable[..., Any], example: dict[str, Any]) -> dict[str,
 
 def _positions(wanted: str | None, names: Sequence[str], drawn: Sequence[str]) -> tuple[int, ...]:
     """Number the arguments to differentiate by; the first that is drawn if none are named."""
-    chosen = [n.strip() for n in wanted.split(",")] if wanted else list(drawn[:1])
+    chosen = list(drawn[:1]) if wanted is None else [n.strip() for n in wanted.split(",")]
     for name in chosen:
         if name not in drawn:
             raise Usage(
