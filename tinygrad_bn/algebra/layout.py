@@ -274,8 +274,13 @@ class Layout:
         return Sum(tuple(items))
 
     def _item(self, term: Term, coefficient: Number, order: Order) -> tuple[bool, Shown]:
-        scaled = term.terms.mul(term.factors, magnitude(coefficient))
-        return coefficient < 0, self.shown(scaled, order)
+        """Show an item of a sum, and whether it is subtracted: not if a difference can turn."""
+        factors = list(term.factors)
+        for position, (base, exponent) in enumerate(factors):
+            if coefficient < 0 and exponent == 1 and _turns_freely(base):
+                factors[position] = (turned(base) or base, ONE)
+                coefficient = -coefficient
+        return coefficient < 0, self.shown(term.terms.mul(factors, magnitude(coefficient)), order)
 
     def _mul(self, term: Term, order: Order) -> Shown:
         coefficient = term.coefficient
@@ -467,6 +472,14 @@ class Layout:
             sliced, axes = self._sliced(places)
             whole = Element(whole, sliced)
         return self._placed(whole, axes, order)
+
+
+def _turns_freely(base: Term) -> bool:
+    """Whether a factor has a difference of terms that are no numbers."""
+    inner = sum_within(base)
+    if inner is None:
+        return False
+    return min(inner.extra) < 0 < max(inner.extra) and all(t.number is None for t in inner.args)
 
 
 def _to_turn(coefficient: Number, factors: Sequence[tuple[Term, Number]]) -> list[int]:
