@@ -19,7 +19,7 @@ from tinygrad_bn.algebra.shown import (
     Transposed,
     is_scalar,
 )
-from tinygrad_bn.algebra.terms import HALF, LONGEST, decimal
+from tinygrad_bn.algebra.terms import HALF, decimal
 
 ADD, MULTIPLY, POWER, ATOM = range(4)
 
@@ -372,11 +372,22 @@ def _mathml_bound(shown: Bound) -> str:
 def _mathml_sign(value: Any) -> str:
     if isinstance(value, str):
         return mathml_name(value)
-    if isinstance(value, Fraction) and 1 < value.denominator <= LONGEST:
-        return f"<mfrac><mn>{value.numerator}</mn><mn>{value.denominator}</mn></mfrac>"
     if isinstance(value, Fraction):
-        return f"<mn>{_number(value)}</mn>"
+        return _mathml_number(value)
     return f"<mi>{ {'inf': '∞', '-inf': '−∞'}.get(str(value), str(value)) }</mi>"
+
+
+def _mathml_number(value: Fraction) -> str:
+    if value < 0:
+        return _row(_op("−"), _mathml_number(-value))
+    written = decimal(value)
+    if "/" in written:
+        return f"<mfrac><mn>{value.numerator}</mn><mn>{value.denominator}</mn></mfrac>"
+    mantissa, _, exponent = written.partition("e")
+    if not exponent:
+        return f"<mn>{mantissa}</mn>"
+    power = f"<msup><mn>10</mn>{_mathml_number(Fraction(int(exponent)))}</msup>"
+    return power if mantissa in ("1", "1.0") else _row(f"<mn>{mantissa}</mn>", _op("⋅"), power)
 
 
 COMPARES = {"greater": ">", "less": "<", "greater_equal": "≥", "less_equal": "≤"}
@@ -394,7 +405,8 @@ def _mathml_call(shown: Call) -> tuple[str, int]:
             f"<mtr><mtd>{value}</mtd><mtd>{when}</mtd></mtr>"
             for value, when in ((a, c), (b, "<mtext>otherwise</mtext>"))
         )
-        return _row(_op("{"), f"<mtable>{rows}</mtable>"), ATOM
+        brace = '<mo stretchy="true" form="prefix" fence="true">{</mo>'
+        return _row(brace, f'<mtable columnalign="left">{rows}</mtable>'), ATOM
     name = f"<mi>{html.escape(shown.name)}</mi>"
     if shown.axes:
         name = f"<msub>{name}<mn>{shown.axes}</mn></msub>"
