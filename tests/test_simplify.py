@@ -11,7 +11,7 @@ from test_footguns import restored
 
 import tinygrad_bn as tg
 from tinygrad_bn.algebra.rules import Exactness
-from tinygrad_bn.algebra.whole import INDIFFERENT, LEVELS, Terms, cost, one_pass, simplified
+from tinygrad_bn.algebra.whole import INDIFFERENT, LEVELS, Arrays, cost, one_pass, simplified
 from tinygrad_bn.algebra.whole_rules import FLOATS, ONCE, ONE_DTYPE, RULES
 from tinygrad_bn.errors import ShapeError, TinygradError
 from tinygrad_bn.graph.containers import flatten
@@ -621,7 +621,7 @@ def test_without_a_look_at_the_layout_bits_would_change(monkeypatch):
     x, y = rng.standard_normal((40, 300)), rng.standard_normal(100)
     trace = traced(lambda x, y: negated_twice(x[:, ::3]) @ y, x, y)
     assert all_same_bits(trace, simplified(trace))
-    monkeypatch.setattr(Terms, "alike", lambda self, one, other: True)
+    monkeypatch.setattr(Arrays, "alike", lambda self, one, other: True)
     assert not all_same_bits(trace, simplified(trace))
 
 

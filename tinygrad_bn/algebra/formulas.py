@@ -134,29 +134,31 @@ def page(
     lines = [writer.result(target) for target in results]
     defined = [writer.definition(d) for d in definitions]
     count = len(lines)
-    everything = _inlined(lines, defined, [d.kind for d in definitions])
-    used = set().union(*(names_in(f.right) for f in everything[:count]))
+    inlined = _inlined(lines, defined, writer.short(definitions))
+    kept, used = _used(inlined[:count], inlined[count:])
+    everything = [replace(f, right=with_circles(f.right)) for f in (*inlined[:count], *kept)]
+    axes = {a for f in everything for a in _axes_in(f.right)}
+    notes = [f"{n} = {v}" for n, v in (constants or {}).items() if n in used]
+    notes += [*_letters(letters, used), *given, *writer.alignments(used)]
+    if len(axes) == 1 and (only := next(iter(axes))):
+        everything = [replace(f, right=without_axes(f.right)) for f in everything]
+        notes += _over(_reducers(f.right for f in everything), only)
+    if letters.short_axes and (axes - {""} or writer.along):
+        notes.append("axes of length 1 are not counted")
+    return Page(tuple(everything[:count]), tuple(everything[count:]), tuple(notes), tuple(remarks))
+
+
+def _used(
+    results: Sequence[Formula], definitions: Sequence[Formula]
+) -> tuple[list[Formula], set[str]]:
+    """Return the definitions that the results need, and all names that occur then."""
+    used = set().union(*(names_in(f.right) for f in results))
     kept = []
-    for formula in reversed(everything[count:]):
+    for formula in reversed(definitions):
         if formula.left in used:
             used |= names_in(formula.right)
             kept.append(formula)
-    everything = [*everything[:count], *kept[::-1]]
-    axes = {a for f in everything for a in _axes_in(f.right)}
-    notes = [*given, *writer.alignments(used)]
-    everything = [replace(f, right=with_circles(f.right)) for f in everything]
-    if len(axes) == 1 and (only := next(iter(axes))):
-        everything = [replace(f, right=without_axes(f.right)) for f in everything]
-        notes.append(_over(_reducers(f.right for f in everything), only))
-    if letters.short_axes and (axes - {""} or writer.along):
-        notes.append("axes of length 1 are not counted")
-    told = [f"{n} = {v}" for n, v in (constants or {}).items() if n in used]
-    return Page(
-        tuple(everything[:count]),
-        tuple(everything[count:]),
-        (*told, *_letters(letters), *notes),
-        tuple(remarks),
-    )
+    return kept[::-1], used
 
 
 class _Writer:
@@ -200,16 +202,24 @@ class _Writer:
         self.along |= joint
         return shown
 
+    def short(self, definitions: Sequence[Definition]) -> set[str]:
+        """Return the names that what they stand for may replace: it is short, and aligned."""
+        moved = {n for names in self._moved().values() for n in names}
+        return {d.name for d in definitions if d.kind in ("softmax", "sigmoid")} - moved
+
     def alignments(self, used: set[str]) -> Iterator[str]:
         """Say where the axes of arrays are that are not the last ones of what they stand beside."""
+        for axes, names in self._moved().items():
+            yield from _over([n for n in names if n in used], ", ".join(map(str, axes)))
+
+    def _moved(self) -> dict[Positions, list[str]]:
+        """List such arrays by their axes."""
         by_axes: dict[Positions, list[str]] = {}
         for variable, found in self.along.items():
-            name = self.letters.name(variable)
-            if name in used and not all(map(_is_last, found)):
+            if not all(map(_is_last, found)):
                 ((axes, _),) = found
-                by_axes.setdefault(axes, []).append(name)
-        for axes, names in by_axes.items():
-            yield _over(names, ", ".join(map(str, axes)))
+                by_axes.setdefault(axes, []).append(self.letters.name(variable))
+        return by_axes
 
 
 def _is_last(found: tuple[Positions, int]) -> bool:
@@ -217,22 +227,23 @@ def _is_last(found: tuple[Positions, int]) -> bool:
     return axes == tuple(range(count - len(axes), count))
 
 
-def _over(names: Sequence[str], axes: str) -> str:
-    """Say along which axes the functions of a formula run."""
+def _over(names: Sequence[str], axes: str) -> list[str]:
+    """Say along which axes arrays lie, or functions run; nothing if there are none."""
     if not names:
-        return ""
+        return []
     listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-    return f"{listed} along {'axes' if ',' in axes else 'axis'} {axes}"
+    return [f"{listed} along {'axes' if ',' in axes else 'axis'} {axes}"]
 
 
-def _letters(letters: Letters) -> Iterator[str]:
-    """Say what the letters for sizes, one-hot rows and Kronecker's delta are."""
+def _letters(letters: Letters, used: set[str]) -> Iterator[str]:
+    """Say what the letters for one-hot rows, sizes and Kronecker's delta are, if they are used."""
     for label, name in letters.one_hots.items():
-        if "(" not in name:
+        if name in used and name.isidentifier():
             yield f"{name} = one_hot({label})"
     for sizes, name in letters.sizes.items():
-        yield f"{name} = {math.prod(sizes)}"
-    if letters.delta:
+        if name in used:
+            yield f"{name} = {math.prod(sizes)}"
+    if letters.delta in used:
         yield f"{letters.delta}[i, j] = 1 if i = j, else 0"
 
 
@@ -260,18 +271,16 @@ def _defined_by_indices(layout: Indexed, definition: Definition) -> Shown:
     return layout.shown(definition.term, definition.indices)
 
 
-def _inlined(lines: list[Formula], defined: list[Formula], kinds: Sequence[str]) -> list[Formula]:
-    """Write softmax and sigmoid in place where they stand once, as an item or alone."""
+def _inlined(lines: list[Formula], defined: list[Formula], short: set[str]) -> list[Formula]:
+    """Write short definitions in place where they stand once, as an item or alone."""
     everything = [*lines, *defined]
-    for position in reversed(range(len(lines), len(everything))):
-        symbol, right = everything[position].left, everything[position].right
-        if kinds[position - len(lines)] not in ("softmax", "sigmoid") or any(
-            everything[position].places
-        ):
+    for formula in reversed(defined):
+        if formula.left not in short or any(formula.places):
             continue
-        counts = [_alone(f.right, symbol) for f in everything]
+        right = next(f.right for f in everything if f.left == formula.left)
+        counts = [_alone(f.right, formula.left) for f in everything]
         if sum(a for a, _ in counts) == sum(n for _, n in counts) == 1:
-            put: dict[Shown, Shown] = {Sign(symbol): right}
+            put: dict[Shown, Shown] = {Sign(formula.left): right}
             everything = [replace(f, right=mapped(f.right, put)) for f in everything]
     return everything
 

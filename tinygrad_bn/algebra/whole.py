@@ -64,7 +64,7 @@ EVEN |= {"astype", "broadcast_to", "reshape", "expand_dims", "squeeze", "stop_gr
 """Operations that make equal elements of equal elements, wherever these lie."""
 
 
-class Term:
+class Array:
     """A whole array, or a Python number.
 
     ``op``: None for what no operation made. ``value``: the array at the recorded operands.
@@ -81,7 +81,7 @@ class Term:
     )
 
     def __init__(
-        self, number: int, op: Primitive | None, args: tuple[Term, ...], params: dict[str, Any]
+        self, number: int, op: Primitive | None, args: tuple[Array, ...], params: dict[str, Any]
     ) -> None:
         self.id, self.op, self.args, self.params = number, op, args, params
         self.value: Any = None
@@ -117,21 +117,21 @@ class Term:
         return f"{self.op.name}({', '.join(map(repr, self.args))})"
 
 
-class Terms:
+class Arrays:
     """Makes terms, each once. ``commutes``: the operations whose operands may change places."""
 
     def __init__(self, commutes: Iterable[str], *, by_layout: bool) -> None:
         self.commutes, self.by_layout = frozenset(commutes), by_layout
-        self.made: dict[Any, Term] = {}
+        self.made: dict[Any, Array] = {}
 
-    def leaf(self, tensor: Tensor, value: np.ndarray[Any, Any]) -> Term:
+    def leaf(self, tensor: Tensor, value: np.ndarray[Any, Any]) -> Array:
         """Return an input or a closed-over tensor. The one that a sweep starts from is even."""
         found = self._new(("leaf", id(tensor)), None, (), {})
         found.value, found.node, found.flows = value, tensor, tensor.requires_grad
         found.even = is_seed(tensor)
         return found
 
-    def number(self, value: Any) -> Term:
+    def number(self, value: Any) -> Array:
         """Return a Python number (or None, where an operand is left out)."""
         found = self._new(("number", *_key(value)), None, (), {})
         found.value, found.even = value, True
@@ -140,12 +140,12 @@ class Terms:
     def operation(
         self,
         op: Primitive,
-        args: tuple[Term, ...],
+        args: tuple[Array, ...],
         params: dict[str, Any],
         node: Tensor | None = None,
         *,
         frozen: bool = False,
-    ) -> Term:
+    ) -> Array:
         """Return what an operation makes of terms; ``node``: where it was recorded."""
         ids = tuple(a.id for a in args)
         rest = (op, _key(params), frozen)
@@ -164,9 +164,9 @@ class Terms:
         """Whether two values lie in memory alike, where that counts."""
         return not self.by_layout or one.strides == other.strides
 
-    def _filled(self, term: Term, value: Any, node: Tensor | None, *, frozen: bool) -> Term:
+    def _filled(self, term: Array, value: Any, node: Tensor | None, *, frozen: bool) -> Array:
         term.value, term.node, term.frozen = value, node, frozen
-        passing = natural(term.op, term.args, value)
+        passing = flowing(term.op, term.args, value)
         term.flows = not frozen and bool(passing)
         term.real = all(_is_real(t) for t in (term, *term.args))
         name = term.op.name if term.op is not None else ""
@@ -174,14 +174,14 @@ class Terms:
         return term
 
     def _new(
-        self, key: Any, op: Primitive | None, args: tuple[Term, ...], params: dict[str, Any]
-    ) -> Term:
+        self, key: Any, op: Primitive | None, args: tuple[Array, ...], params: dict[str, Any]
+    ) -> Array:
         if key not in self.made:
-            self.made[key] = Term(len(self.made), op, args, params)
+            self.made[key] = Array(len(self.made), op, args, params)
         return self.made[key]
 
 
-def _is_real(term: Term) -> bool:
+def _is_real(term: Array) -> bool:
     return term.is_number or term.value.dtype.kind in "fiub"
 
 
@@ -202,11 +202,11 @@ def _mergeable(op: Primitive) -> bool:
     return op.origin.startswith(OWN)
 
 
-def _computed(op: Primitive, args: Sequence[Term], params: Mapping[str, Any]) -> Any:
+def _computed(op: Primitive, args: Sequence[Array], params: Mapping[str, Any]) -> Any:
     return np.asarray(op.kernel(*(a.value for a in args), **params))
 
 
-def natural(op: Primitive | None, args: Sequence[Term], value: Any) -> list[int]:
+def flowing(op: Primitive | None, args: Sequence[Array], value: Any) -> list[int]:
     """List the operands to which a gradient passes if nothing prevents it."""
     if op is None or value.dtype.kind != "f":
         return []
@@ -223,7 +223,7 @@ def is_seed(tensor: Tensor) -> bool:
 
 
 def matches(
-    pattern: ast.expr, term: Term, known: Binding, commutes: frozenset[str]
+    pattern: ast.expr, term: Array, known: Binding, commutes: frozenset[str]
 ) -> Iterator[Binding]:
     """Yield every way in which a pattern matches a term: what its letters stand for."""
     if isinstance(pattern, ast.Name):
@@ -239,7 +239,7 @@ def _word(name: ast.expr) -> str:
     return name.id if isinstance(name, ast.Name) else ast.unparse(name)
 
 
-def _plain(term: Term) -> bool:
+def _plain(term: Array) -> bool:
     """Whether a term is a written number."""
     return term.op is None and type(term.value) in (int, float)
 
@@ -252,7 +252,7 @@ def _same(wanted: Any, value: Any) -> bool:
 
 
 def _call(
-    pattern: ast.Call, term: Term, known: Binding, commutes: frozenset[str]
+    pattern: ast.Call, term: Array, known: Binding, commutes: frozenset[str]
 ) -> Iterator[Binding]:
     name = _word(pattern.func)
     count = len(pattern.args)
@@ -267,7 +267,7 @@ def _call(
         yield from _all(pattern.args, term.args[::-1], found, commutes)
 
 
-def _parameters(pattern: ast.Call, term: Term, known: Binding) -> Binding | None:
+def _parameters(pattern: ast.Call, term: Array, known: Binding) -> Binding | None:
     """Bind the letters of keywords; ``**k`` is all that are not named."""
     found = dict(known)
     named = {k.arg for k in pattern.keywords}
@@ -282,7 +282,7 @@ def _parameters(pattern: ast.Call, term: Term, known: Binding) -> Binding | None
 
 
 def _all(
-    patterns: Sequence[ast.expr], terms: Sequence[Term], known: Binding, commutes: frozenset[str]
+    patterns: Sequence[ast.expr], terms: Sequence[Array], known: Binding, commutes: frozenset[str]
 ) -> Iterator[Binding]:
     if not patterns:
         yield known
@@ -295,14 +295,14 @@ class Rewriter:
     """Makes terms and rewrites each by rules; ``layout``: whether strides must stay."""
 
     def __init__(self, rules: Sequence[Rule], commutes: Iterable[str], *, layout: bool) -> None:
-        self.terms = Terms(commutes, by_layout=layout)
+        self.terms = Arrays(commutes, by_layout=layout)
         self.by_head: dict[str, list[tuple[set[str], Rule]]] = defaultdict(list)
         for rule in rules:
             self.by_head[rule.head].append((_needs(rule.pattern), rule))
-        self._normal: dict[tuple[Term, bool], Term] = {}
+        self._normal: dict[tuple[Array, bool], Array] = {}
         self.here: Tensor | None = None
 
-    def normal(self, term: Term, *, exposed: bool) -> Term:
+    def normal(self, term: Array, *, exposed: bool) -> Array:
         """Return the cheapest form of a term whose operands have theirs.
 
         ``exposed``: whether something that looks at strides may see it.
@@ -314,7 +314,7 @@ class Rewriter:
             found = self._normal[term, exposed] = self._rewritten(term, exposed=exposed)
         return found
 
-    def _rewritten(self, term: Term, *, exposed: bool) -> Term:
+    def _rewritten(self, term: Array, *, exposed: bool) -> Array:
         if term.op is None or term.frozen or not term.op.origin.startswith(OWN):
             return term
         there = {a.op.name if a.op is not None else NUMBER for a in term.args}
@@ -326,7 +326,7 @@ class Rewriter:
                         return made
         return self._with_numbers(term, exposed=exposed)
 
-    def _replaced(self, rule: Rule, term: Term, found: Binding, *, exposed: bool) -> Term | None:
+    def _replaced(self, rule: Rule, term: Array, found: Binding, *, exposed: bool) -> Array | None:
         """Return what a rule makes of a match, if its conditions hold."""
         found["whole"] = term
         if not all(c.test(found.get(c.letter), found) for c in rule.when):
@@ -337,14 +337,14 @@ class Rewriter:
             return None
         return made if self._fits(made, term, exposed=exposed) else None
 
-    def _fits(self, made: Term, term: Term, *, exposed: bool) -> bool:
+    def _fits(self, made: Array, term: Array, *, exposed: bool) -> bool:
         """Whether a term may stand for another one: shape, dtype, and strides where they count."""
         same = made.shape == term.shape and made.dtype == term.dtype
         return same and (not exposed or self.terms.alike(made.value, term.value))
 
-    def _built(self, pattern: ast.expr, found: Binding, *, exposed: bool) -> Term:
+    def _built(self, pattern: ast.expr, found: Binding, *, exposed: bool) -> Array:
         if isinstance(pattern, ast.Name):
-            term: Term = found[pattern.id]
+            term: Array = found[pattern.id]
             return term
         if not isinstance(pattern, ast.Call):
             return self.terms.number(ast.literal_eval(pattern))
@@ -359,7 +359,7 @@ class Rewriter:
         made = self.terms.operation(table[name], args, {**table[name].static, **params})
         return self.normal(made, exposed=exposed)
 
-    def _with_numbers(self, term: Term, *, exposed: bool) -> Term:
+    def _with_numbers(self, term: Array, *, exposed: bool) -> Array:
         """Put a number in place of each operand that is known to be even."""
         if term.op is None or term.op.name not in TAKES_NUMBERS or not term.real:
             return term
@@ -389,7 +389,7 @@ TAKES_NUMBERS = {"add", "subtract", "multiply", "divide", "where"}
 """Operations in which a number may stand for an array of equal elements."""
 
 
-def _is_even_array(term: Term) -> bool:
+def _is_even_array(term: Array) -> bool:
     """Whether a term is an array of equal elements that a Python number can hold."""
     kinds = (np.float64, np.float32, np.float16, np.int64)
     return term.even and not term.is_number and term.size > 0 and term.value.dtype.type in kinds
@@ -483,7 +483,7 @@ def _stand_ins(trace: Trace) -> dict[Tensor, Tensor]:
     return {x: leaf(value, requires_grad=x.requires_grad) for x, value in changed.items()}
 
 
-def _read(trace: Trace, rewriter: Rewriter) -> dict[Tensor, Term]:
+def _read(trace: Trace, rewriter: Rewriter) -> dict[Tensor, Array]:
     """Return the rewritten term of every tensor of a graph."""
     nodes = trace.nodes
     exposed, uses = _exposed(nodes), _uses(trace)
@@ -498,7 +498,7 @@ def _read(trace: Trace, rewriter: Rewriter) -> dict[Tensor, Term]:
     return terms
 
 
-def _term(node: Tensor, terms: dict[Tensor, Term], made: Terms) -> Term:
+def _term(node: Tensor, terms: dict[Tensor, Array], made: Arrays) -> Array:
     """Return the term of a node as it is recorded, of rewritten operands."""
     args = []
     for operand, value in zip(node.inputs, node.values, strict=True):
@@ -509,12 +509,12 @@ def _term(node: Tensor, terms: dict[Tensor, Term], made: Terms) -> Term:
             terms[operand] = made.leaf(operand, value)
         args.append(terms[operand])
     op: Primitive = node.op
-    frozen = len(natural(op, args, node._data)) != sum(args[i].flows for i in node.wrt)
+    frozen = len(flowing(op, args, node._data)) != sum(args[i].flows for i in node.wrt)
     kept = all(_lies_like(a, v) for a, v in zip(args, node.values, strict=True))
     return made.operation(op, tuple(args), node.params, node if kept else None, frozen=frozen)
 
 
-def _lies_like(term: Term, value: Any) -> bool:
+def _lies_like(term: Array, value: Any) -> bool:
     """Whether a rewritten operand lies in memory as the recorded one, so that the result does."""
     return term.is_number or term.value.strides == value.strides
 
@@ -535,8 +535,8 @@ def _uses(trace: Trace) -> Counter[Tensor]:
 
 
 def _written(
-    roots: Sequence[Term], terms: Mapping[Tensor, Term], stand_ins: Mapping[Tensor, Tensor]
-) -> dict[Term, Tensor]:
+    roots: Sequence[Array], terms: Mapping[Tensor, Array], stand_ins: Mapping[Tensor, Tensor]
+) -> dict[Array, Tensor]:
     """Return a tensor for each term that the roots need; operands and forward nodes come first."""
     live = set(roots)
     stack = list(live)
@@ -544,7 +544,7 @@ def _written(
         new = set(stack.pop().args) - live
         live |= new
         stack += new
-    written: dict[Term, Tensor] = {}
+    written: dict[Array, Tensor] = {}
     for term in sorted(live, key=lambda t: t.id):
         if not term.is_number:
             written[term] = _tensor(term, written, terms, stand_ins)
@@ -552,9 +552,9 @@ def _written(
 
 
 def _tensor(
-    term: Term,
-    written: Mapping[Term, Tensor],
-    terms: Mapping[Tensor, Term],
+    term: Array,
+    written: Mapping[Array, Tensor],
+    terms: Mapping[Tensor, Array],
     stand_ins: Mapping[Tensor, Tensor],
 ) -> Tensor:
     """Return the tensor of one term: the recorded one if all is as it was, else a replay."""
@@ -575,7 +575,7 @@ def _tensor(
     return made
 
 
-def _recorded(term: Term) -> Tensor:
+def _recorded(term: Array) -> Tensor:
     if term.node is None:
         raise ShapeError("A term without a place in the graph.", "Read it from a trace.")
     return term.node
@@ -591,7 +591,7 @@ def _same_operands(new: Sequence[Any], old: Sequence[Any]) -> bool:
 
 
 def _replayed(
-    term: Term, operands: tuple[Any, ...], like: Tensor, state: Mapping[str, Any]
+    term: Array, operands: tuple[Any, ...], like: Tensor, state: Mapping[str, Any]
 ) -> Tensor:
     """Run an operation again where the recorded one was: its scope, its line, its name."""
     op: Any = term.op
