@@ -138,7 +138,7 @@ class Lowering:
             tensor = self.inputs[name]
             own = [p for p in at if isinstance(p, Index)]
             kept = tuple(n for n in tensor.shape if n != 1)
-            if tuple(p.size for p in own) == kept and len(own) == len(set(own)):
+            if tuple(p.size for p in own) == kept and _are_plain(term, own):
                 flat = tensor if tensor.shape == kept else reshape(tensor, kept)
                 return Laid(flat, tuple(own))
             return self._indexed(tensor, places_of(term))
@@ -324,7 +324,7 @@ class Lowering:
         made = bind(what.op, operands, dict(what.params))
         own = [p for p in at if isinstance(p, Index)]
         kept = tuple(n for n in made.shape if n != 1)
-        if tuple(p.size for p in own) == kept and len(own) == len(set(own)):
+        if tuple(p.size for p in own) == kept and _are_plain(term, own):
             return Laid(made if made.shape == kept else reshape(made, kept), tuple(own))
         return self._indexed(made, places_of(term))
 
@@ -339,6 +339,12 @@ class Lowering:
         full = tuple(i.size for i in axes)
         value = value if value.shape == full else broadcast_to(value, full)
         return value if full == shape else reshape(value, shape)
+
+
+def _are_plain(term: Term, own: Sequence[Index]) -> bool:
+    """Whether an array is read as it lies: at indices of its own, and at no computed place."""
+    computed = any(isinstance(p, Term) for p in places_of(term))
+    return not computed and len(own) == len(set(own))
 
 
 def _cast(value: Tensor, dtype: Any) -> Tensor:

@@ -66,7 +66,7 @@ examples:
   tinygrad-bn derive tinygrad_bn:cross_entropy logits=4,3 target:=[0,2,1,1] --steps
   tinygrad-bn derive model.py:loss w=4 x=8,4 y=8 --html --out loss.html
 
-exit status: 0 the gradient was derived, 2 it was not
+exit status: 0 the gradient was derived, 1 its proof failed (--proof), 2 it was not derived
 """
 
 WRT = "names of the arguments to differentiate by, with commas (default: the first)"
