@@ -44,6 +44,22 @@ def broken(x):
 
 def leaves(x):
     raise SystemExit("bye")
+
+"""
+
+
+WRONG = """
+import numpy as np
+import tinygrad_bn as tg
+
+
+@tg.custom_rule(vjp=lambda xp, g, out, x: 3 * g / x)
+def thrice(x):
+    return np.log(x)
+
+
+def wrong(x):
+    return tg.sum(thrice(x))
 """
 
 
@@ -114,6 +130,17 @@ def test_the_cotangent_can_be_chosen(run):
     assert derived(run, "tinygrad_bn:softmax z=4 --upstream ones").endswith(" = 0")
     jacobian = derived(run, "tinygrad_bn:softmax z=4 --upstream identity")
     assert jacobian.endswith(" = diag(s) - s @ s.T")
+
+
+def test_the_proof_is_told_on_the_error_stream_and_by_the_exit_status(run):
+    status, out, err = run("tinygrad_bn:softmax z=4 --proof")
+    assert status == 0
+    assert out.startswith("dL/dz = s*(g - sum(g*s))\n")
+    assert err.startswith("proved by rules: 8 steps, each on 20 random inputs\n")
+    Path("wrong.py").write_text(WRONG)
+    status, out, err = run("wrong.py:wrong x=3 --proof --domain=1,2")
+    assert (status, out) == (1, "dwrong/dx = 3/x\n")
+    assert err.startswith("wrong: 0 steps, each on 20 random inputs\n")
 
 
 def test_steps_are_numbered_below(run):

@@ -423,3 +423,109 @@ def test_elements_of_mathml_have_the_parts_that_they_need(name):
     shown = [derived(name).mathml(), *(f.mathml() for f in derived(name).descent())]
     for element in ET.fromstring(f"<page>{''.join(shown)}</page>").iter():  # noqa: S314  (our own)
         assert len(element) == CHILDREN.get(element.tag, len(element))
+
+
+# what a proof may say ---------------------------------------------------------------------------
+
+
+@tg.custom_rule(vjp=lambda xp, g, out, x: 2 * g / x)
+def log_with_a_wrong_rule(x):
+    return np.log(x)
+
+
+def test_a_wrong_rule_is_found_wherever_the_function_is_finite():
+    positive = np.exp(RNG.normal(size=40))
+    for example in (positive, np.append(positive, -1.0)):
+        with np.errstate(invalid="ignore"):
+            found = tg.derive(lambda x: tg.sum(log_with_a_wrong_rule(x)), example)
+        proof = found.proof(examples=5)
+        assert proof.verdict in ("wrong", "untested")
+        assert not proof.ok
+    with np.errstate(invalid="ignore"):
+        nowhere = tg.derive(lambda x: tg.sum(tg.log(-x)), positive)
+    assert nowhere.proof(5).verdict == "untested"
+
+
+@pytest.mark.parametrize(
+    ("function", "example"),
+    [
+        (tg.asin, np.array([-0.3, 0.5])),
+        (lambda x: tg.sqrt(1 - x**2), np.array([-0.3, 0.5])),
+        (lambda x: tg.sqrt(-x), np.array([-3.0, -0.5])),
+        (tg.acosh, np.array([2.0, 3.0])),
+        (lambda x: tg.sum(tg.log(x - 5)), np.array([6.0, 7.0])),
+        (lambda x: tg.sin(1e6 * x), np.array([1.0, 2.0])),
+        (lambda x: tg.astype(x.astype(np.float32), np.float64) ** 2, np.array([1.0, 2.0])),
+        (lambda x: tg.sum(x * (np.array([100, 7], np.int8) + tg.asarray(99))), np.ones(2)),
+        (lambda x: tg.std(x, correction=1), np.array([1.0, 2.0, 4.0])),
+    ],
+)
+def test_right_formulas_are_proved_within_their_domains(function, example):
+    proof = tg.derive(function, example).proof(examples=5)
+    assert proof.verdict == "proved by rules", str(proof)
+
+
+def test_both_sums_of_a_doubly_stochastic_example_are_given():
+    def mixed(p, q):
+        return tg.sum(p * q * p.sum(axis=0) * p.sum(axis=1)[:, None])
+
+    found = tg.derive(mixed, np.full((3, 3), 1 / 3), RNG.normal(size=(3, 3)))
+    assert len(found.given) == 2
+    assert found.proof(examples=5).verdict == "tested only"
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"wrt": (0, 0)}, ValueError, "derive: wrt=(0, 0) names an argument twice."),
+        ({"wrt": ()}, TypeError, "derive: wrt=() of tanh."),
+        ({"wrt": "x"}, TypeError, "derive: wrt='x' of tanh."),
+        ({"upstream": 1}, ValueError, "derive: upstream=1."),
+    ],
+)
+def test_options_that_say_nothing_are_refused(options, kind, message):
+    with pytest.raises(kind) as caught:
+        tg.derive(tg.tanh, W, **options)
+    assert str(caught.value).split("\n")[0] == message
+
+
+def test_no_example_is_no_proof():
+    with pytest.raises(ValueError, match="proof: examples=0"):
+        tg.derive(tg.tanh, W).proof(examples=0)
+
+
+def test_a_gradient_that_does_not_reach_an_argument_is_told():
+    assert str(tg.derive(lambda x: tg.sum(tg.asarray(x.data) ** 2), W)) == (
+        "dL/dx = 0\n  (the result was not computed from x)"
+    )
+
+
+def test_a_jacobian_of_what_acts_on_whole_arrays_is_refused():
+    with pytest.raises(RuntimeError, match="no formula for each of its elements"):
+        tg.derive(tg.cumulative_sum, W, upstream="identity")
+
+
+def test_names_are_told_apart():
+    two = [tg.Tensor(W), tg.Tensor(W + 1)]
+    assert str(tg.derive(lambda x: (x[0] ** 2 * x[1]).sum(), two)) == (
+        "dL/dx_0 = 2*x_1*x_0\ndL/dx_1 = x_0**2"
+    )
+    both = tg.derive(lambda p, q: (p["w"] * q["w"]).sum(), {"w": W}, {"w": W + 1}, wrt=(0, 1))
+    assert str(both) == "dL/dp_w = q_w\ndL/dq_w = p_w"
+    rate = tg.derive(lambda w, eta: (w * w * eta).sum(), W, 2.0).descent()[0]
+    assert str(rate) == "w <- w - rate*2*eta*w"
+    a, b = tg.Tensor(W, name="w"), tg.Tensor(W + 1, name="w")
+    assert set(tg.derive(lambda a, b: (a * b).sum(), a, b, wrt=(0, 1)).formulas) == {"a", "b"}
+
+
+def test_cosine_similarity_is_that_of_the_textbook():
+    def cosine(u, v):
+        return (u @ v) / tg.sqrt((u @ u) * (v @ v))
+
+    assert str(tg.derive(cosine, W, W[::-1].copy())) == (
+        "dcosine/du = (v_hat - u_hat*sum(u_hat*v_hat))/norm\n"
+        "  where norm = sqrt(sum(u**2))\n"
+        "        norm_2 = sqrt(sum(v**2))\n"
+        "        u_hat = u/norm\n"
+        "        v_hat = v/norm_2"
+    )
