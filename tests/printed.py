@@ -115,6 +115,8 @@ def evaluate(page, values, shapes, classes, *, keep):
     }
     wide = max([*map(len, shapes), *map(np.ndim, values.values())])
     wide = max([wide, *(max(a) + 1 for n, a in along.items() if n not in REDUCERS)])
+    if "axes of length 1 are not counted" in page:
+        values = {n: np.squeeze(v) for n, v in values.items()}
     scope |= {n: column(placed(np.asarray(v), along.get(n), wide)) for n, v in values.items()}
     todo = [split(line) for line in lines if " = " in line and split(line) not in results]
     for _ in range(len(todo) ** 2):
@@ -179,7 +181,7 @@ def run(left, right, scope, shape=()):
         f"{name}_{own}": bound(getattr(np, name), [letters.index(c) for c in own], grid, own)
         for name, own in REDUCTION.findall(right)
     }
-    plain = {n: np.asarray(v) if isinstance(v, Column) else v for n, v in scope.items()}
+    plain = {n: read_at(n, v, right) for n, v in scope.items()}
     names = {**plain, **grid, **reducers}
     value = eval(right, {"__builtins__": {}}, names)  # noqa: S307  (what the package printed)
     order = [letters.index(p) for p in places if not p.isdigit()]
@@ -187,6 +189,15 @@ def run(left, right, scope, shape=()):
     rest = [a for a in range(len(letters)) if a not in order]
     value = np.broadcast_to(value, full).transpose(*order, *rest)
     return value.reshape([1 if p.isdigit() else sizes[p] for p in places])
+
+
+def read_at(name, value, text):
+    """Give an array as many axes as it has indices: reductions kept some of length one."""
+    if not isinstance(value, Column):
+        return value
+    places = re.search(rf"\b{name}\[([^\[\]]*)", text)
+    count = len(places[1].split(",")) if places else value.ndim
+    return np.asarray(value if value.ndim == count else np.squeeze(value))
 
 
 def size(letter, text, scope):

@@ -15,6 +15,7 @@ A, B, S = R.normal(size=(4, 5)), R.normal(size=(5, 3)), R.normal(size=(4, 4))
 V, U, U2 = R.normal(size=5), R.normal(size=4), R.normal(size=4)
 T, T2 = R.normal(size=(2, 4, 5)), R.normal(size=(2, 5, 3))
 P = np.abs(A) + 0.5
+Q, H = R.normal(size=(3, 3, 3)), R.normal(size=(2, 2, 3, 3))
 LABELS = np.array([0, 2, 1, 4])
 
 WHOLE = {"upstream": "identity"}
@@ -38,7 +39,34 @@ def classes(W1, b1, W2, x):
     return tg.cross_entropy(tg.tanh(x @ W1 + b1) @ W2, LABELS)
 
 
+def layers(x, W1, b1, W2, b2):
+    return tg.sum((tg.tanh(x @ W1.T + b1) @ W2.T + b2) ** 2)
+
+
 CASES = {
+    "attention, keys": (lambda q, k: tg.softmax(q @ k.mT), Q, Q + 1, {"wrt": 1}),
+    "a row of a table": (
+        lambda x, p, y: tg.tanh(x + p[0]) @ y,
+        A,
+        S[:2, :1] + A[:2],
+        B,
+        {"wrt": 2},
+    ),
+    "pairs": (lambda x: tg.sum(tg.abs(x[:, None] - x[None, :])), U),
+    "pairs of rows": (lambda x: tg.exp(-((x[:, None, :] - x) ** 2).sum(axis=2)), A),
+    "rows and columns": (lambda a, b: (a - b) * (a - b[:, None]), S, U),
+    "twice beside": (lambda x, w: tg.exp(x * w[:, None]) * w, Q, Q[0, 0]),
+    "sums and means": (lambda a: tg.exp(a.sum(axis=0)) - a.mean(axis=1), S),
+    "both ways": (lambda x: tg.logsumexp(x, axis=0) + tg.logsumexp(x, axis=1), S),
+    "layers of equal lengths": (layers, S, S + 1, U, S.T, U2, {"wrt": (1, 2, 3, 4)}),
+    "dropped mean": (lambda x: x * x.mean(axis=1), S),
+    "dropped sum": (lambda x: x / x.sum(axis=1), P[:, :4]),
+    "norm, dropped": (lambda x: x / tg.sqrt((x * x).sum(axis=1)), S),
+    "norm, kept": (lambda x: x / tg.sqrt((x * x).sum(axis=1, keepdims=True)), S),
+    "short axes": (lambda x, w: tg.tanh(x @ w), A[:1, :4], U[:, None]),
+    "short axis between": (lambda x, b: tg.exp(x * b), A[:3, None], U[:2, None]),
+    "short outer product": (lambda x: x[None, :] * x[:, None], U),
+    "several heads": (lambda q, k, v: tg.softmax(q @ k.mT / 2) @ v, H, H + 1, H - 1, {"wrt": 1}),
     "product in an exponential": (lambda x, a, b: tg.sum(x * tg.exp(x * (a @ b))), S, S + 1, S.T),
     "gated": (lambda w, v, x: (x @ w) * tg.sigmoid(x @ v), S, S + 1, S.T, {"wrt": (0, 1)}),
     "weighted squares": (lambda w, x, s, y: tg.sum(s * (x @ w - y) ** 2), U, S, U2, U + U2),
@@ -214,8 +242,20 @@ def test_the_printed_text_is_the_gradient(name):
     *call, last = CASES[name]
     options = last if isinstance(last, dict) else {}
     found = tg.derive(*call, *(() if options else (last,)), **options)
-    wanted = [r.data for r in found.recorded.results]
+    values = dict(found.values)
+    if found.upstream == "symbolic":
+        values["g"] = np.random.default_rng(5).normal(size=found.shape)
+    recorded = found.recorded
+    wanted = recorded.run(*(values[recorded.names[t]] for t in recorded.inputs))
+    wanted = [*wanted] if isinstance(wanted, tuple) else [wanted]
     if found.upstream == "identity":
         function, *example = call
         wanted = [tg.jacobian(function)(*example).data]
-    assert_printed(str(found), found.values, wanted, classes=5)
+    assert_printed(str(found), values, wanted, classes=5)
+
+
+def test_what_is_kept_and_what_is_dropped_are_told_apart():
+    kept = tg.derive(lambda x, y: y * x.mean(axis=1, keepdims=True), S, S, wrt=1)
+    dropped = tg.derive(lambda x, y: y * x.mean(axis=1), S, S, wrt=1)
+    assert str(kept).startswith("dL/dy = g*mean(x)\n  where mean along axis 1")
+    assert str(dropped).startswith("dL/dy[i, j] = g[i, j]*mean_k(x[j, k])")

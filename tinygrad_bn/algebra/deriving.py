@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_bn.algebra.formulas import Formula, Page, Target, descent, page
 from tinygrad_bn.algebra.indexed import Indexed
-from tinygrad_bn.algebra.layout import Layout, Letters, Unsayable
+from tinygrad_bn.algebra.layout import Layout, Letters
 from tinygrad_bn.algebra.lowering import Lowering
 from tinygrad_bn.algebra.naming import Definition, Naming
 from tinygrad_bn.algebra.notation import text
@@ -205,12 +205,8 @@ class Derivation:
         sides = step.before, step.after
         letters = replaced(self._letters, joined=False)
         letters.define(self.definitions)
-        arrays = Layout(letters)
-        try:
-            shown = [arrays.shown(t, order) for t in sides]
-        except Unsayable:
-            arrays.along["?"] = set()
-        if arrays.along or text(shown[0]) == text(shown[1]):
+        shown = Layout(letters).aligned(*sides, order=order)
+        if shown is None or text(shown[0]) == text(shown[1]):
             indexed = Indexed(letters, order)
             shown = [indexed.shown(t, order) for t in sides]
         return ShownStep(step.rule, self._where(step), *map(text, shown))

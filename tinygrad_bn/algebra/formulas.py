@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tinygrad_bn.algebra.indexed import Indexed
-from tinygrad_bn.algebra.layout import Layout, Letters, Positions, Unsayable
+from tinygrad_bn.algebra.layout import Layout, Letters, Positions, Unsayable, is_last
 from tinygrad_bn.algebra.naming import Definition, total_of
 from tinygrad_bn.algebra.notation import escaped, latex, latex_name, mathml, mathml_name, text
 from tinygrad_bn.algebra.reading import Places
@@ -143,7 +143,7 @@ def page(
     if len(axes) == 1 and (only := next(iter(axes))):
         everything = [replace(f, right=without_axes(f.right)) for f in everything]
         notes += _over(_reducers(f.right for f in everything), only)
-    if letters.short_axes and (axes - {""} or writer.along):
+    if letters.squeezed:
         notes.append("axes of length 1 are not counted")
     return Page(tuple(everything[:count]), tuple(everything[count:]), tuple(notes), tuple(remarks))
 
@@ -197,7 +197,7 @@ class _Writer:
         except Unsayable:
             return None
         joint = {n: self.along.get(n, set()) | found for n, found in layout.along.items()}
-        if any(len(found) > 1 and not all(map(_is_last, found)) for found in joint.values()):
+        if any(len(found) > 1 and not all(map(is_last, found)) for found in joint.values()):
             return None
         self.along |= joint
         return shown
@@ -216,15 +216,10 @@ class _Writer:
         """List such arrays by their axes."""
         by_axes: dict[Positions, list[str]] = {}
         for variable, found in self.along.items():
-            if not all(map(_is_last, found)):
+            if not all(map(is_last, found)):
                 ((axes, _),) = found
                 by_axes.setdefault(axes, []).append(self.letters.name(variable))
         return by_axes
-
-
-def _is_last(found: tuple[Positions, int]) -> bool:
-    axes, count = found
-    return axes == tuple(range(count - len(axes), count))
 
 
 def _over(names: Sequence[str], axes: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinygrad_bn.algebra.layout import Layout, Letters, Order, Unsayable
+from tinygrad_bn.algebra.layout import Layout, Letters, Order
 from tinygrad_bn.algebra.patterns import name_of
 from tinygrad_bn.algebra.shown import Bound, Call, Element, Shown, Sign, number
 from tinygrad_bn.algebra.terms import (
@@ -84,11 +84,7 @@ class Indexed(Layout):
     def _array(self, term: Term, order: Order) -> Shown:
         """Show a whole array: as a formula of arrays if that can be said."""
         axes = tuple(p for p in term.extra if isinstance(p, Index))
-        arrays = Layout(self.letters)
-        try:
-            shown = arrays.shown(term.args[0], axes)
-        except Unsayable:
-            arrays.along["?"] = set()
-        if not arrays.along:
-            return shown
+        shown = Layout(self.letters).aligned(term.args[0], order=axes)
+        if shown is not None:
+            return shown[0]
         return self._over("array", axes, term.args[0], order)

@@ -65,10 +65,10 @@ class Letters:
     """The names that formulas of one page share.
 
     ``names``: what variables are called, if otherwise; ``shapes``: of the arrays that they are;
-    ``frames``: where the axes of what a definition names stand, counted from the last;
+    ``frames``: where the axes that a definition leaves of larger arrays are, from the last;
     ``taken``: letters that have a meaning; ``sizes``, ``one_hots``, ``deltas``: the letters found
     for numbers of elements, one-hot rows and Kronecker's delta; ``joined``: whether a product of
-    exponentials is written as one.
+    exponentials is written as one; ``squeezed``: whether axes of length one were left out.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +79,7 @@ class Letters:
     one_hots: dict[str, str] = field(default_factory=dict)
     delta: str = ""
     joined: bool = True
+    squeezed: bool = False
 
     def define(self, definitions: Sequence[Definition]) -> None:
         """Take the names of definitions, and where the axes of what they stand for are."""
@@ -86,18 +87,13 @@ class Letters:
         self.taken |= set(self.names.values())
         for definition in definitions:
             axes = natural(definition.argument)
-            if set(definition.indices) <= set(axes):
+            if set(definition.indices) < set(axes):
                 places = tuple(axes.index(i) - len(axes) for i in definition.indices)
                 self.frames[definition.symbol] = places
 
     def name(self, variable: str) -> str:
         """Return what a variable is called."""
         return self.names.get(variable, variable)
-
-    @property
-    def short_axes(self) -> bool:
-        """Whether an array has an axis of length 1 beside others."""
-        return any(1 in shape and max(shape) > 1 for shape in self.shapes.values())
 
     def size(self, sizes: tuple[int, ...]) -> Sign:
         """Return the letter for a number of elements."""
@@ -139,6 +135,14 @@ class Layout:
         self.letters = letters
         self.along: Along = defaultdict(set)
         self._made: dict[tuple[Term, Order], tuple[Shown, Along] | None] = {}
+
+    def aligned(self, *terms: Term, order: Order) -> list[Shown] | None:
+        """Return terms as formulas if they can be read without a word on axes, else None."""
+        try:
+            shown = [self.shown(t, order) for t in terms]
+        except Unsayable:
+            return None
+        return shown if all(is_last(f) for found in self.along.values() for f in found) else None
 
     def shown(self, term: Term, order: Order) -> Shown:
         """Return a term as a formula of arrays whose axes are in this order."""
@@ -189,7 +193,9 @@ class Layout:
             return self._placed(Call("diag", (Sign(name),)), axes[:1], order)
         if whole and all(isinstance(p, Index | int) for p in places):
             if _from_the_last(term.extra[1], order):
+                self._note(axes, order, variable)
                 return Sign(name, scalar=not places)
+            self.letters.squeezed |= len(axes) < len(places)
             return self._placed(Sign(name, scalar=not places), axes, order, variable)
         sliced, axes = self._sliced(places)
         return self._placed(Element(Sign(name), sliced), axes, order)
@@ -231,15 +237,20 @@ class Layout:
 
     def _fits(self, axes: Order, order: Order, variable: str) -> None:
         """Note where the axes of a variable are; refuse others that are not at the end."""
-        positions = tuple(order.index(i) for i in axes)
-        if variable in self.letters.frames:
-            frame = self.letters.frames[variable]
-            if len(frame) == len(axes) and positions == tuple(len(order) + k for k in frame):
-                return
-        if variable and 0 < len(axes) < len(order):
-            self.along[variable].add((positions, len(order)))
+        if variable:
+            self._note(axes, order, variable)
         elif axes and axes != order[-len(axes) :]:
             raise Unsayable
+
+    def _note(self, axes: Order, order: Order, variable: str) -> None:
+        """Note where the axes of a variable are; those of a reduction stay where they were."""
+        positions = tuple(order.index(i) for i in axes)
+        frame = self.letters.frames.get(variable)
+        if frame is not None:
+            if positions != tuple(len(order) + k for k in frame):
+                raise Unsayable
+        elif 0 < len(axes) < len(order):
+            self.along[variable].add((positions, len(order)))
 
     def _delta(self, term: Term, order: Order) -> Shown:
         """Show a one-hot row by the name of its labels; of two indices it is the identity."""
@@ -404,8 +415,7 @@ class Layout:
     def _inner_order(self, term: Term, order: Order) -> Order:
         """Return the axes of what is reduced: as its variables have them, if that can be read.
 
-        The axes that stay are read as kept with length one, or as the last ones of what the
-        reduction stands beside.
+        The axes that stay are read as kept with length one beside larger arrays.
         """
         over, axes = term.extra[1], natural(term.args[0])
         if not set(over) <= set(axes):
@@ -414,7 +424,7 @@ class Layout:
         for inner in (axes, (*outer, *over)):
             left = [i for i in inner if i not in over]
             kept = all(len(order) - order.index(i) == len(inner) - inner.index(i) for i in left)
-            if left == outer and (kept or left == [*order][len(order) - len(left) :]):
+            if left == outer and (kept or left == [*order]):
                 return inner
         raise Unsayable
 
@@ -444,8 +454,8 @@ class Layout:
         try:
             direct = self._considered(term, order)
         except Unsayable:
-            direct = flipped
-        if transposes(direct[0]) < transposes(transposed(flipped[0])):
+            direct = None
+        if direct and transposes(direct[0]) < transposes(transposed(flipped[0])):
             return self._chosen(direct)
         return transposed(self._chosen(flipped), several=len(order) > 2)
 
@@ -482,6 +492,12 @@ def _turns_freely(base: Term) -> bool:
     return min(inner.extra) < 0 < max(inner.extra) and all(t.number is None for t in inner.args)
 
 
+def is_last(found: tuple[Positions, int]) -> bool:
+    """Whether axes are the last ones of so many."""
+    axes, count = found
+    return axes == tuple(range(count - len(axes), count))
+
+
 def _to_turn(coefficient: Number, factors: Sequence[tuple[Term, Number]]) -> list[int]:
     """Choose differences whose signs are turned, so that no minus is left, and no 1 subtracted."""
     sums = [(p, sum_within(b)) for p, (b, e) in enumerate(factors) if e == 1]
@@ -500,10 +516,14 @@ def _from_the_last(at: Sequence[Any], order: Order) -> bool:
 
 
 def _without_short_axes(term: Term, count: int) -> None:
-    """Refuse a factor of a matrix product with more axes, some of length one, than it shows."""
-    variables = [t for t in walk(term) if t.op == "variable"]
-    if any(0 in t.extra[1] and len(t.extra[1]) > count for t in variables):
-        raise Unsayable
+    """Refuse a factor of a matrix product with more axes, some of length one, than it shows.
+
+    Leading ones of a matrix are a stack of one.
+    """
+    arrays = [t.extra[1] for t in walk(term) if t.op in ("variable", "call")]
+    for at in arrays:
+        if 0 in at and len(at) > count and (count == 1 or 0 in at[-count:]):
+            raise Unsayable
 
 
 def _is_identity(term: Term) -> bool:

@@ -35,7 +35,8 @@ def contracted(term: Term) -> Contraction | None:
         if len(groups) == 2 and all(len(i) <= 1 for i in own) and (all(own) or not batch):
             terms = term.terms
             left, right = (terms.mul(factors) for _, factors in groups)
-            return Contraction(k, batch, terms.mul(left.factors, body.coefficient), right)
+            if k in left.free & right.free:
+                return Contraction(k, batch, terms.mul(left.factors, body.coefficient), right)
     return None
 
 
