@@ -465,6 +465,29 @@ def test_right_formulas_are_proved_within_their_domains(function, example):
     assert proof.verdict == "proved by rules", str(proof)
 
 
+fivefold = tg.custom_rule(vjp=lambda xp, g, out, z: 5 * g * z)(lambda z: z * z)
+
+
+@pytest.mark.parametrize(
+    ("function", "example", "verdict"),
+    [
+        (tg.cross_entropy, (X.astype(np.float32), LABELS), "proved by rules"),
+        (lambda w: tg.sum(fivefold(FEATURES @ w)), (np.zeros(3),), "wrong"),
+        (lambda w: tg.sum(tg.relu(FEATURES @ w)), (np.zeros(3),), "proved by rules"),
+        (
+            lambda x: x / tg.sqrt(tg.sum(x * x, axis=1, keepdims=True)),
+            (X[:, :1],),
+            "proved by rules",
+        ),
+        (lambda x, y: x[y > 0] ** 2, (W, W - 0.38), "proved by rules"),
+        (lambda x: (1 - tg.cos(x)) / x**2, (W * 1e-3,), "proved by rules"),
+    ],
+    ids=["float32", "zeros, wrong", "zeros", "constant", "mask", "cancellation"],
+)
+def test_a_proof_draws_inputs_at_which_it_can_judge(function, example, verdict):
+    assert tg.derive(function, *example).proof(examples=10).verdict == verdict
+
+
 def test_both_sums_of_a_doubly_stochastic_example_are_given():
     def mixed(p, q):
         return tg.sum(p * q * p.sum(axis=0) * p.sum(axis=1)[:, None])

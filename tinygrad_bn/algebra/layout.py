@@ -230,8 +230,8 @@ class Layout:
         self._fits(wanted, order, variable)
         if axes == wanted:
             return shown
-        if len(axes) == 2:
-            return transposed(shown)
+        if wanted == (*axes[:-2], *axes[:-3:-1]):
+            return transposed(shown, several=len(axes) > 2)
         permutation = ", ".join(str(axes.index(i)) for i in wanted)
         return Call("permute_dims", (shown,), parameters=(f"axes=({permutation})",))
 
