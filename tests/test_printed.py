@@ -4,6 +4,8 @@ The proof of a derivation is about its terms; this is about the text, its axes, 
 indices. Equal lengths of axes are among the examples, where a wrong axis would not be refused.
 """
 
+from xml.etree import ElementTree as ET
+
 import numpy as np
 import pytest
 from printed import assert_printed
@@ -236,12 +238,32 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_the_printed_text_is_the_gradient(name):
+BY_NAME = pytest.mark.parametrize("name", CASES)
+QUIET = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+
+def derived(name):
     *call, last = CASES[name]
     options = last if isinstance(last, dict) else {}
-    found = tg.derive(*call, *(() if options else (last,)), **options)
+    return call, tg.derive(*call, *(() if options else (last,)), **options)
+
+
+@BY_NAME
+@QUIET
+def test_latex_and_mathml_are_well_formed(name):
+    _, found = derived(name)
+    latex = found.latex()
+    assert latex.count("{") == latex.count("}")
+    assert latex.count("\\left") == latex.count("\\right")
+    page = ET.fromstring(f"<page>{found.mathml()}</page>")  # noqa: S314  (our own)
+    parts = {"mfrac": 2, "msub": 2, "msup": 2, "mover": 2, "munder": 2}
+    assert all(len(e) == parts.get(e.tag, len(e)) for e in page.iter())
+
+
+@BY_NAME
+@QUIET
+def test_the_printed_text_is_the_gradient(name):
+    call, found = derived(name)
     values = dict(found.values)
     if found.upstream == "symbolic":
         values["g"] = np.random.default_rng(5).normal(size=found.shape)
