@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_bn.algebra.evaluating import evaluate
 from tinygrad_bn.algebra.formulas import Formula, Page, Target, descent, page
 from tinygrad_bn.algebra.indexed import Indexed
 from tinygrad_bn.algebra.layout import Layout, Letters
@@ -29,6 +30,7 @@ from tinygrad_bn.algebra.terms import (
     places_of,
     replace,
     variables,
+    walk,
 )
 from tinygrad_bn.errors import DTypeError, GradientError, ShapeError
 from tinygrad_bn.graph.containers import flatten
@@ -564,7 +566,7 @@ def _read(
 
 
 class _Assumed:
-    """Facts that hold of the example and are taken to hold: probabilities sum to one."""
+    """Facts that hold of the example and are taken to hold: of sums of shares and of squares."""
 
     def __init__(self, reading: Reading, rewriter: Rewriter) -> None:
         self.reading, self.rewriter = reading, rewriter
@@ -574,11 +576,26 @@ class _Assumed:
 
     def __call__(self, term: Term) -> Term:
         """Return a term with the facts used."""
-        after = self.rewriter.normal(replace(term, self._one))
-        if after is term:
-            return term
-        self.steps.append(Step("probabilities sum to one (given)", term, after))
-        return after
+        facts = {"probabilities sum to one": self._one, "no sum of squares is 0": self._above_zero}
+        for fact, swap in facts.items():
+            after = self.rewriter.normal(replace(term, swap))
+            if after is not term:
+                self.steps.append(Step(f"{fact} (given)", term, after))
+                term = after
+        return term
+
+    def _above_zero(self, term: Term) -> Term | None:
+        """Decide whether a sum of squares is 0 or above as it is in the example."""
+        if term.op != "function" or term.extra not in ("greater", "equal"):
+            return None
+        squares, zero = term.args
+        summed = any(part.op == "reduce" for part in walk(squares))
+        if zero.number != 0 or not squares.positive or not summed:
+            return None
+        if not (evaluate(squares, self.reading.values, sorted(squares.free)) > 0).all():
+            return None
+        self.facts.append("no sum of squares is 0, as in the example")
+        return term.terms.literal(term.extra == "greater")
 
     def _one(self, term: Term) -> Term | None:
         """Put one for the sum of what are probabilities in the example."""
