@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from test_footguns import restored
 
 import tinygrad_bn as tg
 from tinygrad_bn import cli
@@ -138,7 +139,8 @@ def test_the_proof_is_told_on_the_error_stream_and_by_the_exit_status(run):
     assert out.startswith("dL/dz = s*(g - sum(g*s))\n")
     assert err.startswith("proved by rules: 8 steps, each on 20 random inputs\n")
     Path("wrong.py").write_text(WRONG)
-    status, out, err = run("wrong.py:wrong x=3 --proof --domain=1,2")
+    with restored():
+        status, out, err = run("wrong.py:wrong x=3 --proof --domain=1,2")
     assert (status, out) == (1, "dwrong/dx = 3/x\n")
     assert err.startswith("wrong: 0 steps, each on 20 random inputs\n")
 
