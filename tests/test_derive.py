@@ -432,8 +432,12 @@ def test_elements_of_mathml_have_the_parts_that_they_need(name):
 @pytest.fixture
 def wrong_rules():
     """A logarithm and a square whose rules are wrong."""
+
+    def odd_logarithm(x):
+        return np.log(x)
+
     with restored():
-        logarithm = tg.custom_rule(vjp=lambda xp, g, out, x: 2 * g / x)(np.log)
+        logarithm = tg.custom_rule(vjp=lambda xp, g, out, x: 2 * g / x)(odd_logarithm)
         square = tg.custom_rule(vjp=lambda xp, g, out, z: 5 * g * z)(lambda z: z * z)
         yield logarithm, square
 
