@@ -86,9 +86,17 @@ class Derivation:
 
     # what it says ------------------------------------------------------------------------------
 
-    @functools.cached_property
+    @property
     def page(self) -> Page:
         """The formulas, the definitions of their letters, and notes."""
+        return self._written[0]
+
+    @functools.cached_property
+    def _written(self) -> tuple[Page, Letters]:
+        """The page, and the letters that it and the steps are written with."""
+        shapes = {n: np.shape(v) for n, v in self._reading.values.items()}
+        letters = Letters(self._shown_names(), shapes)
+        letters.define(self.definitions)
         above = "L" if self.upstream == "symbolic" else self.function
         targets = [
             Target(above, name, self._sides(r), r.term)
@@ -97,9 +105,10 @@ class Derivation:
         remarks = [f"the result was not computed from {name}" for name in self.unreached]
         if not self.shorter and self._operations > 1:
             remarks.append(NO_SHORTER)
-        constants = {self._letters.name(n): _told(v) for n, v in self._constants.items()}
+        constants = {letters.name(n): _told(v) for n, v in self.recorded.constants.items()}
         with _written_out():
-            return page(targets, self.definitions, self._letters, self.given, constants, remarks)
+            made = page(targets, self.definitions, letters, self.given, constants, remarks)
+        return made, letters
 
     @property
     def _targets(self) -> list[str]:
@@ -111,19 +120,6 @@ class Derivation:
         """Return the places above and below the line of a derivative."""
         outer = len(self.shape) if self.upstream == "identity" else 0
         return result.places[:outer], result.places[outer:]
-
-    @property
-    def _constants(self) -> dict[str, Any]:
-        """The values of arrays that the function closed over and that have no name."""
-        closed = [t for t in self.recorded.closed_over if not t.name]
-        names = {self._reading.names[t] for t in closed} | set(self.recorded.constants)
-        return {n: self._reading.values[n] for n in names if n in self._reading.values}
-
-    @property
-    def _letters(self) -> Letters:
-        """What the formulas of one page are written with."""
-        shapes = {n: np.shape(v) for n, v in self._reading.values.items()}
-        return Letters(self._shown_names(), shapes)
 
     def _shown_names(self) -> dict[str, str]:
         """Return what variables are called in formulas: an item of a container by its key."""
@@ -181,10 +177,7 @@ class Derivation:
         """
         taken = {*self._shown_names().values(), *(d.name for d in self.definitions)}
         called = rate or next(r for r in ("eta", "rate", "learning_rate") if r not in taken)
-        return [
-            descent(name, formula, called)
-            for name, formula in zip(self._targets, self.page.results, strict=True)
-        ]
+        return [descent(formula, called) for formula in self.page.results]
 
     # what it is --------------------------------------------------------------------------------
 
@@ -198,15 +191,14 @@ class Derivation:
     @functools.cached_property
     def steps(self) -> tuple[ShownStep, ...]:
         """The laws used, in order: name, where, before, after."""
+        letters = replaced(self._written[1], joined=False)
         with _written_out():
-            return tuple(self._shown(s) for s in self._laws)
+            return tuple(self._shown(s, letters) for s in self._laws)
 
-    def _shown(self, step: Step) -> ShownStep:
+    def _shown(self, step: Step, letters: Letters) -> ShownStep:
         order = natural(step.before)
         order = (*order, *(i for i in natural(step.after) if i not in order))
         sides = step.before, step.after
-        letters = replaced(self._letters, joined=False)
-        letters.define(self.definitions)
         shown = Layout(letters).aligned(*sides, order=order)
         if shown is None or text(shown[0]) == text(shown[1]):
             indexed = Indexed(letters, order)
@@ -226,11 +218,6 @@ class Derivation:
     def _operations(self) -> int:
         """Count the recorded operations; the copies that a transform begins with are none."""
         return sum(n.op.name != "positive" for n in self.recorded.nodes)
-
-    @property
-    def ends(self) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
-        """The formulas of the results before and after."""
-        return self.first, tuple(r.term for r in self.results)
 
     # whether it is true ------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Any
 from tinygrad_bn.algebra.indexed import Indexed
 from tinygrad_bn.algebra.layout import Layout, Letters, Positions, Unsayable, is_last
 from tinygrad_bn.algebra.naming import Definition, total_of
-from tinygrad_bn.algebra.notation import escaped, latex, latex_name, mathml, mathml_name, text
+from tinygrad_bn.algebra.notation import escaped, latex, mathml, text
 from tinygrad_bn.algebra.reading import Places
 from tinygrad_bn.algebra.shown import (
     REDUCERS,
@@ -33,45 +33,40 @@ from tinygrad_bn.algebra.terms import HALF, Index, Term
 
 @dataclass(frozen=True)
 class Formula:
-    """An equation: ``left`` is a name or a derivative, ``right`` a formula.
+    """An equation. With ``above`` its left side is a derivative: d above / d left."""
 
-    ``places``: the indices of what stands above and below the line of ``left``, if it has some.
-    """
-
-    left: str
+    left: Shown
     right: Shown
     sign: str = "="
-    places: tuple[tuple[Shown, ...], tuple[Shown, ...]] = ((), ())
+    above: Shown | None = None
+
+    @property
+    def name(self) -> str:
+        """The name on the left."""
+        sign = self.left.of if isinstance(self.left, Element) else self.left
+        return str(sign.value) if isinstance(sign, Sign) else text(sign)
 
     def __str__(self) -> str:
-        return f"{self._left(str, text, 'd{}/d{}')} {self.sign} {text(self.right)}"
+        return f"{self._left(text, 'd{}/d{}')} {self.sign} {text(self.right)}"
 
     def latex(self) -> str:
         """Write it in LaTeX."""
         arrow = {"=": "&=", "<-": r"&\leftarrow"}[self.sign]
-        left = self._left(latex_name, latex, r"\frac{{\partial {}}}{{\partial {}}}")
+        left = self._left(latex, r"\frac{{\partial {}}}{{\partial {}}}")
         return f"{left} {arrow} {latex(self.right)}"
 
     def mathml(self) -> str:
         """Write it in MathML."""
         sign = {"=": "=", "<-": "←"}[self.sign]
         side = "<mrow><mo>∂</mo>{}</mrow>"
-        left = self._left(mathml_name, mathml, f"<mfrac>{side}{side}</mfrac>")
+        left = self._left(mathml, f"<mfrac>{side}{side}</mfrac>")
         return (
             f'<math display="block"><mrow>{left}<mo>{sign}</mo>{mathml(self.right)}</mrow></math>'
         )
 
-    def _left(
-        self, name: Callable[[str], str], write: Callable[[Shown], str], fraction: str
-    ) -> str:
-        """Write the left side: names by ``name``, elements by ``write``."""
-        above, _, below = self.left.partition("/")
-        sides = [above[1:], below[1:]] if below else [self.left]
-        written = [
-            write(Element(Sign(side), places)) if places else name(side)
-            for side, places in zip(sides, self.places, strict=False)
-        ]
-        return fraction.format(*written) if below else written[0]
+    def _left(self, write: Callable[[Shown], str], fraction: str) -> str:
+        left = write(self.left)
+        return left if self.above is None else fraction.format(write(self.above), left)
 
 
 @dataclass(frozen=True)
@@ -129,7 +124,6 @@ def page(
     remarks: Sequence[str] = (),
 ) -> Page:
     """Write results and definitions, with axes, sizes and ``constants`` told beside them."""
-    letters.define(definitions)
     writer = _Writer(letters)
     lines = [writer.result(target) for target in results]
     defined = [writer.definition(d) for d in definitions]
@@ -155,7 +149,7 @@ def _used(
     used = set().union(*(names_in(f.right) for f in results))
     kept = []
     for formula in reversed(definitions):
-        if formula.left in used:
+        if formula.name in used:
             used |= names_in(formula.right)
             kept.append(formula)
     return kept[::-1], used
@@ -170,24 +164,23 @@ class _Writer:
 
     def result(self, target: Target) -> Formula:
         """Write a result."""
-        order = [p for side in target.places for p in side if isinstance(p, Index)]
-        name = f"d{target.above}/d{target.below}"
-        right = self._arrays(lambda layout: layout.shown(target.term, tuple(order)))
-        if right is not None:
-            return Formula(name, right)
-        layout = Indexed(self.letters, order)
-        above, below = (tuple(map(layout.place, side)) for side in target.places)
-        return Formula(name, layout.shown(target.term, tuple(order)), places=(above, below))
+        order = tuple(p for side in target.places for p in side if isinstance(p, Index))
+        sides: tuple[Shown, Shown] = (Sign(target.above), Sign(target.below))
+        right = self._arrays(lambda layout: layout.shown(target.term, order))
+        if right is None:
+            layout = Indexed(self.letters, order)
+            sides = (layout.at(sides[0], target.places[0]), layout.at(sides[1], target.places[1]))
+            right = layout.shown(target.term, order)
+        return Formula(sides[1], right, above=sides[0])
 
     def definition(self, definition: Definition) -> Formula:
         """Write what a name stands for."""
+        left: Shown = Sign(definition.name)
         right = self._arrays(lambda layout: _defined(layout, definition))
-        if right is not None:
-            return Formula(definition.name, right)
-        layout = Indexed(self.letters, definition.indices)
-        places = tuple(map(layout.place, definition.indices))
-        shown = _defined_by_indices(layout, definition)
-        return Formula(definition.name, shown, places=(places, ()))
+        if right is None:
+            layout = Indexed(self.letters, definition.indices)
+            left, right = layout.at(left, definition.indices), _defined(layout, definition)
+        return Formula(left, right)
 
     def _arrays(self, write: Callable[[Layout], Shown]) -> Shown | None:
         """Write in the notation of arrays, if every array then has its axes in one place."""
@@ -233,7 +226,7 @@ def _over(names: Sequence[str], axes: str) -> list[str]:
 def _letters(letters: Letters, used: set[str]) -> Iterator[str]:
     """Say what the letters for one-hot rows, sizes and Kronecker's delta are, if they are used."""
     for label, name in letters.one_hots.items():
-        if name in used and name.isidentifier():
+        if name in used:
             yield f"{name} = one_hot({label})"
     for sizes, name in letters.sizes.items():
         if name in used:
@@ -243,39 +236,34 @@ def _letters(letters: Letters, used: set[str]) -> Iterator[str]:
 
 
 def _defined(layout: Layout, definition: Definition) -> Shown:
-    """Write what a name stands for, as textbooks do."""
-    if definition.kind in ("softmax", "sigmoid"):
-        inner = layout.shown(definition.argument, definition.indices)
-        axes = ""
-        if definition.kind == "softmax":
-            rows = total_of(definition).free
-            over = [str(a) for a, i in enumerate(definition.indices) if i not in rows]
-            axes = "" if len(over) == len(definition.indices) else ", ".join(over)
-        return Call(definition.kind, (inner,), axes)
-    if definition.kind == "root":
-        return Power(layout.shown(definition.term**2, definition.indices), HALF)
-    return layout.shown(definition.term, definition.indices)
+    """Write what a name stands for, as textbooks do; of elements a softmax is a quotient."""
+    kind, order = definition.kind, definition.indices
+    if kind == "sigmoid" or (kind == "softmax" and layout.matrices):
+        return Call(kind, (layout.shown(definition.argument, order),), _along(definition))
+    if kind == "root":
+        return Power(layout.shown(definition.term**2, order), HALF)
+    return layout.shown(definition.term, order)
 
 
-def _defined_by_indices(layout: Indexed, definition: Definition) -> Shown:
-    """Write an element of what a name stands for."""
-    if definition.kind == "root":
-        return Power(layout.shown(definition.term**2, definition.indices), HALF)
-    if definition.kind == "sigmoid":
-        return Call("sigmoid", (layout.shown(definition.argument, definition.indices),))
-    return layout.shown(definition.term, definition.indices)
+def _along(definition: Definition) -> str:
+    """Say along which axes a softmax runs, if not along all."""
+    if definition.kind != "softmax":
+        return ""
+    rows = total_of(definition).free
+    over = [str(a) for a, i in enumerate(definition.indices) if i not in rows]
+    return "" if len(over) == len(definition.indices) else ", ".join(over)
 
 
 def _inlined(lines: list[Formula], defined: list[Formula], short: set[str]) -> list[Formula]:
     """Write short definitions in place where they stand once, as an item or alone."""
     everything = [*lines, *defined]
     for formula in reversed(defined):
-        if formula.left not in short or any(formula.places):
+        if formula.name not in short or isinstance(formula.left, Element):
             continue
         right = next(f.right for f in everything if f.left == formula.left)
-        counts = [_alone(f.right, formula.left) for f in everything]
+        counts = [_alone(f.right, formula.name) for f in everything]
         if sum(a for a, _ in counts) == sum(n for _, n in counts) == 1:
-            put: dict[Shown, Shown] = {Sign(formula.left): right}
+            put: dict[Shown, Shown] = {formula.left: right}
             everything = [replace(f, right=mapped(f.right, put)) for f in everything]
     return everything
 
@@ -329,18 +317,17 @@ def _reducers(formulas: Iterator[Shown]) -> list[str]:
     return list(dict.fromkeys(n for n in names if n in ALONG))
 
 
-def descent(name: str, formula: Formula, rate: str) -> Formula:
+def descent(formula: Formula, rate: str) -> Formula:
     """Return the step of gradient descent for a gradient."""
-    gradient, places = formula.right, formula.places[1]
+    gradient, eta = formula.right, Sign(rate, scalar=True)
     scaled = (
-        Product((Sign(rate, scalar=True), *gradient.above), gradient.below, gradient.last)
+        Product((eta, *gradient.above), gradient.below, gradient.last)
         if isinstance(gradient, Product) and gradient.above != (number(1),)
-        else Product((Sign(rate, scalar=True),), (), (gradient,))
+        else Product((eta,), (), (gradient,))
     )
     if isinstance(gradient, Product) and gradient.below and _is_sum(gradient):
-        scaled = Product((Sign(rate, scalar=True),), gradient.below, gradient.above)
-    here: Shown = Element(Sign(name), places) if places else Sign(name)
-    return Formula(name, Sum(((False, here), (True, scaled))), "<-", (places, ()))
+        scaled = Product((eta,), gradient.below, gradient.above)
+    return Formula(formula.left, Sum(((False, formula.left), (True, scaled))), "<-")
 
 
 def _is_sum(product: Product) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinygrad_bn.algebra.layout import Layout, Letters, Order
+from tinygrad_bn.algebra.layout import Layout, Letters
 from tinygrad_bn.algebra.patterns import name_of
 from tinygrad_bn.algebra.shown import Bound, Call, Element, Shown, Sign, number
 from tinygrad_bn.algebra.terms import (
     Index,
+    Order,
     Place,
     Term,
     arrays_of,
@@ -47,17 +48,16 @@ class Indexed(Layout):
             return self.shown(place, order)
         return Sign(self.letter(place)) if isinstance(place, Index) else number(place)
 
-    def _element(self, of: Shown, term: Term, order: Order) -> Shown:
-        """Show an element of an array."""
-        places = places_of(term)
+    def at(self, of: Shown, places: Sequence[Place], order: Order = ()) -> Shown:
+        """Show an element of an array; what has no axes is itself."""
         return Element(of, tuple(self.place(p, order) for p in places)) if places else of
 
     def _variable(self, term: Term, order: Order) -> Shown:
         name = Sign(self.letters.name(term.extra[0]), scalar=not term.extra[1])
-        return self._element(name, term, order)
+        return self.at(name, places_of(term), order)
 
     def _delta(self, term: Term, order: Order) -> Shown:
-        return self._element(self.letters.kronecker(), term, order)
+        return self.at(self.letters.kronecker(), places_of(term), order)
 
     def _reduce(self, term: Term, order: Order) -> Shown:
         return self._reduced(term.extra[0], term, order)
@@ -79,7 +79,8 @@ class Indexed(Layout):
     def _call(self, term: Term, order: Order) -> Shown:
         what = term.extra[0]
         arrays = tuple(self._array(a, order) for a in arrays_of(term))
-        return self._element(Call(what.name, arrays, "", what.parameters), term, order)
+        whole = Call(what.name, arrays, "", what.parameters)
+        return self.at(whole, places_of(term), order)
 
     def _array(self, term: Term, order: Order) -> Shown:
         """Show a whole array: as a formula of arrays if that can be said."""

@@ -42,6 +42,7 @@ from tinygrad_bn.algebra.terms import (
     ONE,
     Index,
     Number,
+    Order,
     Place,
     Term,
     arrays_of,
@@ -51,7 +52,6 @@ from tinygrad_bn.algebra.terms import (
     walk,
 )
 
-Order: TypeAlias = tuple[Index, ...]
 Positions: TypeAlias = tuple[int, ...]
 Along: TypeAlias = "defaultdict[str, set[tuple[Positions, int]]]"
 
@@ -101,13 +101,12 @@ class Letters:
             self.sizes[sizes] = self.free("N", "M", "K", "L", "P", "Q")
         return Sign(self.sizes[sizes], scalar=True)
 
-    def one_hot(self, label: str) -> str:
+    def one_hot(self, label: str) -> Shown:
         """Return what the one-hot rows of labels are called: ``y``, if that is free."""
-        if label not in self.one_hots:
-            name = "y" if "y" not in self.taken else f"one_hot({label})"
-            self.one_hots[label] = name
-            self.taken.add(name)
-        return self.one_hots[label]
+        if label not in self.one_hots and "y" not in self.taken:
+            self.one_hots[label] = self.free("y")
+        name = self.one_hots.get(label)
+        return Call("one_hot", (Sign(label),)) if name is None else Sign(name)
 
     def kronecker(self) -> Sign:
         """Return the letter of what is one where two indices are equal."""
@@ -265,8 +264,8 @@ class Layout:
             return self._placed(Call("one_hot", (number(there),)), (here,), order)
         rows = natural(there)
         if there.op == "variable" and there.extra[1] == rows:
-            name = self.letters.one_hot(self.letters.name(there.extra[0]))
-            return self._placed(Sign(name), (*rows, here), order)
+            named = self.letters.one_hot(self.letters.name(there.extra[0]))
+            return self._placed(named, (*rows, here), order)
         labels = Call("one_hot", (self._labels(there, rows),))
         return self._placed(labels, (*rows, here), order)
 
@@ -372,7 +371,7 @@ class Layout:
         """Show a diagonal matrix, or the product of a column and a row."""
         if len(order) != 2:
             return None
-        deltas = [b for b, _ in factors if b.op == "delta" and len(b.free) == 2 and not b.args]
+        deltas = [b for b, _ in factors if _is_kronecker(b)]
         terms = factors[0][0].terms
         if len(deltas) == 1 and len(factors) > 1:
             rest = terms.mul([(b, e) for b, e in factors if b is not deltas[0]])
@@ -487,9 +486,12 @@ class Layout:
 def _turns_freely(base: Term) -> bool:
     """Whether a factor has a difference of terms that are no numbers."""
     inner = sum_within(base)
-    if inner is None:
-        return False
-    return min(inner.extra) < 0 < max(inner.extra) and all(t.number is None for t in inner.args)
+    return inner is not None and _is_mixed(inner) and all(t.number is None for t in inner.args)
+
+
+def _is_mixed(total: Term) -> bool:
+    """Whether some items of a sum are added, and some subtracted."""
+    return bool(min(total.extra) < 0 < max(total.extra))
 
 
 def is_last(found: tuple[Positions, int]) -> bool:
@@ -501,7 +503,7 @@ def is_last(found: tuple[Positions, int]) -> bool:
 def _to_turn(coefficient: Number, factors: Sequence[tuple[Term, Number]]) -> list[int]:
     """Choose differences whose signs are turned, so that no minus is left, and no 1 subtracted."""
     sums = [(p, sum_within(b)) for p, (b, e) in enumerate(factors) if e == 1]
-    mixed = [(p, s) for p, s in sums if s is not None and min(s.extra) < 0 < max(s.extra)]
+    mixed = [(p, s) for p, s in sums if s is not None and _is_mixed(s)]
     chosen = [p for p, s in mixed if any(t.number and c < 0 for t, c in s.items)]
     if coefficient * (-1) ** len(chosen) < 0:
         others = [p for p, _ in mixed if p not in chosen]
@@ -527,8 +529,12 @@ def _without_short_axes(term: Term, count: int) -> None:
 
 
 def _is_identity(term: Term) -> bool:
-    """Whether a one-hot compares two indices."""
-    return any(b.op == "delta" and len(b.free) == 2 and not b.args for b, _ in term.factors)
+    """Whether a factor of a product compares two indices."""
+    return any(_is_kronecker(b) for b, _ in term.factors)
+
+
+def _is_kronecker(term: Term) -> bool:
+    return term.op == "delta" and len(term.free) == 2 and not term.args
 
 
 def _at(order: Order, own: frozenset[Index]) -> int:

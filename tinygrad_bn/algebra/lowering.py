@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from tinygrad_bn.algebra.terms import (
     HALF,
     Index,
     Number,
+    Order,
     Place,
     Term,
     arrays_of,
@@ -43,14 +44,12 @@ from tinygrad_bn.primitives.movement import (
     reshape,
 )
 
-Axes: TypeAlias = tuple[Index, ...]
-
 
 class Laid(NamedTuple):
     """A value with an axis for each of these indices; a number has none."""
 
     value: Any
-    axes: Axes
+    axes: Order
 
 
 class Lowering:
@@ -112,7 +111,7 @@ class Lowering:
         made: Laid = getattr(self, f"_{term.op}")(term)
         return made
 
-    def together(self, terms: Sequence[Term]) -> tuple[list[Any], Axes]:
+    def together(self, terms: Sequence[Term]) -> tuple[list[Any], Order]:
         """Return values over common axes, ready to be combined elementwise."""
         laid = [self.value(t) for t in terms]
         axes = _common(laid)
@@ -197,7 +196,7 @@ class Lowering:
         values, axes = self._places(sides)
         return Laid(astype(values[0] == values[1], np.float64), axes)
 
-    def _places(self, sides: Sequence[Any]) -> tuple[list[Any], Axes]:
+    def _places(self, sides: Sequence[Any]) -> tuple[list[Any], Order]:
         laid = [
             self.value(s)
             if isinstance(s, Term)
@@ -352,7 +351,7 @@ def _cast(value: Tensor, dtype: Any) -> Tensor:
     return value if value.dtype == dtype else astype(value, dtype)
 
 
-def _transposes(sides: Sequence[Laid], outer: Sequence[Axes], k: Index) -> int:
+def _transposes(sides: Sequence[Laid], outer: Sequence[Order], k: Index) -> int:
     """Count the transposes that a matrix product needs."""
     return (sides[0].axes != (*outer[0], k)) + (sides[1].axes != (k, *outer[1]))
 
@@ -371,17 +370,17 @@ def _extent(laid: Laid) -> int:
     return len(laid.axes)
 
 
-def _common(laid: Sequence[Laid]) -> Axes:
+def _common(laid: Sequence[Laid]) -> Order:
     """Return the axes of all values, in the order of the one that has most."""
     longest = max(laid, key=_extent)
     rest = dict.fromkeys(i for x in laid for i in x.axes if i not in longest.axes)
     return (*rest, *longest.axes) if rest else longest.axes
 
 
-def aligned(laid: Laid, axes: Axes) -> Any:
+def aligned(laid: Laid, axes: Order) -> Any:
     """Return a value with its axes in this order, of length one where it lacks them, unless first.
 
-    Axes that are missing in front are left to broadcasting.
+    Order that are missing in front are left to broadcasting.
     """
     value, own = laid
     if not isinstance(value, Tensor) or own == axes:

@@ -286,13 +286,10 @@ def deviations(naming: Naming, root: Term) -> Iterator[list[Definition]]:
                 continue
             values = squares.args[0].factors[0][0]
             centred, symbol = _origin(values)
-            mean = squares / _sizes(squares)
-            plain = (
-                not centred and base.op != "add" and all(b.op != "size" for b, _ in base.factors)
-            )
-            variance = base if base.op == "add" else squares if plain else mean
-            wish = "norm" if plain else "sigma" if centred else "rms"
-            sigma = naming.define(wish, "root", variance**HALF, values)
+            wish = "sigma" if centred else "norm" if _is_plain(base) else "rms"
+            mean = base if base.op == "add" else squares / _sizes(squares)
+            root = (squares if wish == "norm" else mean) ** HALF
+            sigma = naming.define(wish, "root", root, values)
             hat = naming.define(f"{symbol}_hat", "ratio", values / sigma.at(sigma.indices), values)
             yield [sigma, hat]
             yield [sigma]
@@ -368,18 +365,18 @@ def repeated(naming: Naming, root: Term) -> Iterator[list[Definition]]:
         for part in term.args:
             uses[part] = uses.get(part, 0) + 1
     for term, count in uses.items():
-        known = term.op == "function" and isinstance(term.extra, str) and term.extra in LETTERS
+        known = term.op == "function" and isinstance(term.extra, str) and term.extra in CUSTOMARY
         if (
             count > 1
             and not _is_exp(term)
             and (known or cost(term) > LONG)
             and term.op in ("function", "add", "mul")
         ):
-            wish = LETTERS.get(term.extra, "u") if known else "u"
+            wish = CUSTOMARY.get(term.extra, "u") if known else "u"
             yield [naming.define(wish, "part", term, term)]
 
 
-LETTERS = {"tanh": "t"}
+CUSTOMARY = {"tanh": "t"}
 LONG = 4
 
 

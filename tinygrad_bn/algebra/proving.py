@@ -83,6 +83,7 @@ def prove(derivation: Derivation, laws: Sequence[Step], examples: int) -> Proof:
     closed form computes the last.
     """
     hypothesis = _hypothesis()
+    programs = derivation.recorded.compile(), derivation.result.compile()
     failed: list[str] = []
     errors: list[float] = []
     tried: set[Step] = set()
@@ -99,8 +100,10 @@ def prove(derivation: Derivation, laws: Sequence[Step], examples: int) -> Proof:
             tried.update([step] if agreed is not None else [])
             if agreed is False:
                 failed.append(f"{step.rule}: {step.before!r} = {step.after!r}")
-        failed.extend(ends(derivation, values, full, nudged))
-        errors.append(against_differences(derivation, values, rng))
+        given = [values[derivation.recorded.names[t]] for t in derivation.recorded.inputs]
+        gradients = [flatten(program(*given))[0] for program in programs]
+        failed.extend(ends(derivation, gradients, full, nudged))
+        errors.append(against_differences(derivation, given, gradients[1], rng))
 
     settings = hypothesis.settings(
         max_examples=examples,
@@ -196,25 +199,25 @@ def _tensor(value: Any) -> Any:
 
 def ends(
     derivation: Derivation,
-    values: Mapping[str, Any],
+    gradients: Sequence[Sequence[Any]],
     full: Mapping[str, Any],
     nudged: Mapping[str, Any],
 ) -> list[str]:
-    """Compare the first formula with what was recorded, and the last with the closed form."""
-    given = [values[derivation.recorded.names[t]] for t in derivation.recorded.inputs]
+    """Compare the first formulas with what was recorded, and the last with the closed form.
+
+    ``gradients``: the values of both.
+    """
     found, unit = [], max(DOUBLE, float(_precision(derivation)))
     scale = max(_largest(v) for v in full.values())
-    runs = {"the recorded gradient": derivation.recorded, "the closed form": derivation.result}
-    for (what, trace), terms in zip(runs.items(), derivation.ends, strict=True):
-        if derivation.upstream == "identity" and trace is derivation.recorded:
-            continue
-        for result, term, right in zip(
-            derivation.results, terms, flatten(trace.run(*given))[0], strict=True
-        ):
-            axes = [p for p in result.places if isinstance(p, Index)]
-            array = np.asarray(right, WIDE)
-            if equal(term, array, axes, full, nudged, scale, unit) is False:
-                found.append(f"{what} is not {term!r}")
+    recorded, closed = gradients
+    rows = list(zip(derivation.results, derivation.first, recorded, closed, strict=True))
+    pairs = [(r, r.term, right, "the closed form") for r, _, _, right in rows]
+    if derivation.upstream != "identity":  # what was recorded has no row for each element
+        pairs += [(r, term, right, "the recorded gradient") for r, term, right, _ in rows]
+    for result, term, right, what in pairs:
+        axes = [p for p in result.places if isinstance(p, Index)]
+        if equal(term, np.asarray(right, WIDE), axes, full, nudged, scale, unit) is False:
+            found.append(f"{what} is not {term!r}")
     return found
 
 
@@ -291,7 +294,10 @@ ROUNDINGS = 64
 
 
 def against_differences(
-    derivation: Derivation, values: Mapping[str, Any], rng: np.random.Generator
+    derivation: Derivation,
+    given: Sequence[Any],
+    gradients: Sequence[Any],
+    rng: np.random.Generator,
 ) -> float:
     """Compare the result with central differences along a random direction.
 
@@ -299,13 +305,12 @@ def against_differences(
     let expect, NaN where the function is not finite. Of a whole Jacobian one random combination of
     rows is compared.
     """
-    given = [values[derivation.recorded.names[t]] for t in derivation.recorded.inputs]
     weight = given[-1]
     if derivation.upstream != "symbolic":
         free = derivation.upstream == "identity"
         weight = rng.normal(size=derivation.shape) if free else np.ones(derivation.shape)
     directions = {t: rng.normal(size=np.shape(given[t])).astype(WIDE) for t in derivation.targets}
-    slope = _slope(derivation, given, directions, weight)
+    slope = _slope(derivation, gradients, directions, weight)
     eps = _precision(derivation)
 
     def along(step: Any) -> Any:
@@ -337,13 +342,12 @@ def _precision(derivation: Derivation) -> Any:
 
 
 def _slope(
-    derivation: Derivation, given: Sequence[Any], directions: Mapping[int, Any], weight: Any
+    derivation: Derivation, gradients: Sequence[Any], directions: Mapping[int, Any], weight: Any
 ) -> Any:
-    """Return the slope along directions that the result says, weighted like the function."""
+    """Return the slope along directions that gradients say, weighted like the function."""
     total = WIDE(0)
-    found = flatten(derivation.result.run(*given))[0]
-    for gradient, direction in zip(found, directions.values(), strict=True):
-        whole = derivation.upstream == "identity"
+    whole = derivation.upstream == "identity"
+    for gradient, direction in zip(gradients, directions.values(), strict=True):
         row = np.tensordot(weight, gradient, np.ndim(weight)) if whole else gradient
         total += np.sum(np.asarray(row, WIDE) * direction)
     return total

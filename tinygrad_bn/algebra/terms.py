@@ -46,6 +46,9 @@ class Index(NamedTuple):
 Number: TypeAlias = "int | Fraction"
 """An exact number. Whole ones are ints where possible: most exponents are, and ints are fast."""
 
+Order: TypeAlias = tuple[Index, ...]
+"""The indices of the axes of an array, in their order."""
+
 Place: TypeAlias = "Index | int | Term"
 """Where an array is read along one axis: at an index, at a fixed place, at a computed one."""
 
