@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -21,7 +21,24 @@ from tinygrad_bn.algebra.shown import (
 )
 from tinygrad_bn.algebra.terms import HALF, decimal
 
-ADD, MULTIPLY, POWER, ATOM = range(4)
+COMPARE, ADD, MULTIPLY, POWER, ATOM = range(5)
+"""How strongly a part binds: one that binds less than its place needs is put in brackets."""
+
+COMPARES = {
+    "greater": (">", ">", ">"),
+    "less": ("<", "<", "<"),
+    "greater_equal": (">=", r"\ge", "≥"),
+    "less_equal": ("<=", r"\le", "≤"),
+    "equal": ("==", "=", "="),
+    "not_equal": ("!=", r"\ne", "≠"),
+    "bitwise_and": ("&", r"\wedge", "∧"),
+    "logical_and": ("&", r"\wedge", "∧"),
+}
+"""What stands between its two operands: in text, LaTeX and MathML."""
+
+
+def _is_comparison(call: Call) -> bool:
+    return call.name in COMPARES and len(call.operands) == 2
 
 
 # text --------------------------------------------------------------------------------------------
@@ -43,11 +60,7 @@ def _text(shown: Shown) -> tuple[str, int]:
         written = _number(shown.value)
         return written, ATOM if "/" not in written and not written.startswith("-") else MULTIPLY
     if isinstance(shown, Sum):
-        out = ""
-        for minus, item in shown.items:
-            part = _in(item, MULTIPLY if minus else ADD)
-            out += (f" {'-' if minus else '+'} " if out else "-" * minus) + part
-        return out, ADD
+        return _signed(shown, _in), ADD
     if isinstance(shown, Product):
         return _text_product(shown), MULTIPLY
     if isinstance(shown, Power):
@@ -57,9 +70,9 @@ def _text(shown: Shown) -> tuple[str, int]:
         exponent = f"({exponent})" if "/" in exponent else exponent
         return f"{_in(shown.base, ATOM)}**{exponent}", POWER
     if isinstance(shown, Call):
-        infix = INFIX.get(shown.name)
-        if infix and len(shown.operands) == 2:
-            return infix.join(_in(o, MULTIPLY) for o in shown.operands), ADD - 1
+        if _is_comparison(shown):
+            sign = COMPARES[shown.name][0]
+            return f" {sign} ".join(_in(o, MULTIPLY) for o in shown.operands), COMPARE
         axis = f"axis={shown.axes if ',' not in shown.axes else f'({shown.axes})'}"
         inside = [*map(text, shown.operands), *([axis] if shown.axes else []), *shown.parameters]
         return f"{shown.name}({', '.join(inside)})", ATOM
@@ -72,8 +85,13 @@ def _text(shown: Shown) -> tuple[str, int]:
     return f"{_in(shown.of, ATOM)}[{', '.join(map(text, shown.places))}]", ATOM
 
 
-INFIX = {"greater": " > ", "less": " < ", "greater_equal": " >= ", "less_equal": " <= "}
-INFIX |= {"equal": " == ", "not_equal": " != ", "bitwise_and": " & ", "logical_and": " & "}
+def _signed(shown: Sum, inside: Callable[[Shown, int], str]) -> str:
+    """Set items side by side with plus and minus."""
+    out = ""
+    for minus, item in shown.items:
+        part = inside(item, MULTIPLY if minus else ADD)
+        out += (f" {'-' if minus else '+'} " if out else "-" * minus) + part
+    return out
 
 
 def _in(shown: Shown, level: int) -> str:
@@ -168,11 +186,7 @@ def _latex(shown: Shown) -> tuple[str, int]:
     if isinstance(shown, Sign):
         return _latex_sign(shown.value)
     if isinstance(shown, Sum):
-        out = ""
-        for minus, item in shown.items:
-            part = _latex_in(item, MULTIPLY if minus else ADD)
-            out += (f" {'-' if minus else '+'} " if out else "-" * minus) + part
-        return out, ADD
+        return _signed(shown, _latex_in), ADD
     if isinstance(shown, Product):
         return _latex_product(shown), MULTIPLY
     if isinstance(shown, Power):
@@ -221,14 +235,10 @@ def _latex_number(value: Fraction) -> str:
     return rf"{mantissa} \cdot {power}" if power else mantissa
 
 
-COMPARED = {"greater": ">", "less": "<", "greater_equal": r"\ge", "less_equal": r"\le"}
-COMPARED |= {"equal": "=", "not_equal": r"\ne", "bitwise_and": r"\wedge", "logical_and": r"\wedge"}
-
-
 def _latex_call(shown: Call) -> tuple[str, int]:
-    if shown.name in COMPARED and len(shown.operands) == 2:
+    if _is_comparison(shown):
         sides = [_latex_in(o, MULTIPLY) for o in shown.operands]
-        return f" {COMPARED[shown.name]} ".join(sides), ADD - 1
+        return f" {COMPARES[shown.name][1]} ".join(sides), COMPARE
     if shown.name == "where":
         c, a, b = (latex(o) for o in shown.operands)
         return rf"\begin{{cases}} {a} & {c} \\ {b} & \text{{otherwise}} \end{{cases}}", ATOM
@@ -289,6 +299,7 @@ def _joined(
 # MathML ------------------------------------------------------------------------------------------
 
 SYMBOLS = dict(zip(GREEK, "αβγδεζηθκλμνξπρστφχψω", strict=True))
+SYMBOLS |= {"varepsilon": "ε", "ell": "ℓ"}
 
 
 def mathml(shown: Shown) -> str:
@@ -390,15 +401,11 @@ def _mathml_number(value: Fraction) -> str:
     return power if mantissa in ("1", "1.0") else _row(f"<mn>{mantissa}</mn>", _op("⋅"), power)
 
 
-COMPARES = {"greater": ">", "less": "<", "greater_equal": "≥", "less_equal": "≤"}
-COMPARES |= {"equal": "=", "not_equal": "≠", "bitwise_and": "∧", "logical_and": "∧"}
-
-
 def _mathml_call(shown: Call) -> tuple[str, int]:
     operands = [mathml(o) for o in shown.operands]
-    if shown.name in COMPARES and len(operands) == 2:
+    if _is_comparison(shown):
         sides = [_mathml_in(o, MULTIPLY) for o in shown.operands]
-        return _row(sides[0], _op(COMPARES[shown.name]), sides[1]), ADD - 1
+        return _row(sides[0], _op(COMPARES[shown.name][2]), sides[1]), COMPARE
     if shown.name == "where":
         c, a, b = operands
         rows = "".join(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from tinygrad_bn.algebra.patterns import build, head_of, matches, together
 from tinygrad_bn.algebra.rules import RULES, Rule
-from tinygrad_bn.algebra.terms import ONE, ZERO, Number, Term, cost, replace, walk
+from tinygrad_bn.algebra.terms import ONE, ZERO, Number, Term, bound_in, cost, replace, walk
 
 MOST_ITEMS = 64
 """Products are multiplied out only up to this many items."""
@@ -231,8 +231,7 @@ def assumed(term: Term, condition: Term, *, holds: bool) -> Term:
         """Choose the case."""
         if part.op == "function" and part.extra == "where" and part.args[0] is condition:
             return assumed(part.args[1 if holds else 2], condition, holds=holds)
-        own = part.extra[1] if part.op == "reduce" else part.extra if part.op == "array" else ()
-        return None if condition.free.isdisjoint(own) else part
+        return None if condition.free.isdisjoint(bound_in(part)) else part
 
     return replace(term, swap)
 

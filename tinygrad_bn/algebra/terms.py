@@ -504,12 +504,13 @@ def walk(root: Term) -> Iterator[Term]:
 
 def indices_in(root: Term) -> set[Index]:
     """Return every index in a term, those of its sums too."""
-    return {i for part in walk(root) for i in (*part.free, *_own(part))}
+    return {i for part in walk(root) for i in (*part.free, *bound_in(part))}
 
 
-def _own(term: Term) -> Iterator[Index]:
+def bound_in(term: Term) -> tuple[Index, ...]:
+    """Return the indices that have a meaning inside a term alone: those of a sum, of an array."""
     bound = term.extra[1] if term.op == "reduce" else term.extra if term.op == "array" else ()
-    return (i for i in bound if isinstance(i, Index))
+    return tuple(i for i in bound if isinstance(i, Index))
 
 
 def variables(root: Term) -> set[str]:
