@@ -524,6 +524,20 @@ def test_options_that_say_nothing_are_refused(options, kind, message):
     assert str(caught.value).split("\n")[0] == message
 
 
+def test_a_formula_that_nests_too_deeply_is_refused_in_words():
+    def deep(x):
+        for _ in range(300):
+            x = tg.sin(x)
+        return x
+
+    found = tg.derive(deep, W)
+    with pytest.raises(RuntimeError) as caught:
+        assert found.steps
+    what, where, _ = str(caught.value).split("\n")
+    assert what == "The formula nests too deeply to be written out."
+    assert "test_derive.py" in where
+
+
 def test_no_example_is_no_proof():
     with pytest.raises(ValueError, match="proof: examples=0"):
         tg.derive(tg.tanh, W).proof(examples=0)

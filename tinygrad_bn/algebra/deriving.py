@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import html
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace as replaced
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -43,6 +42,7 @@ from tinygrad_bn.transforms.tracing import trace
 
 NO_SHORTER = "no shorter form was found than the gradient that was recorded"
 UPSTREAM = ("symbolic", "ones", "identity")
+Written = TypeVar("Written")
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,8 @@ class Derivation:
         if not self.shorter and self._operations > 1:
             remarks.append(NO_SHORTER)
         constants = {letters.name(n): _told(v) for n, v in self.recorded.constants.items()}
-        with _written_out():
-            made = page(targets, self.definitions, letters, self.given, constants, remarks)
-        return made, letters
+        told = self.given, constants, remarks
+        return _written_out(page, targets, self.definitions, letters, *told), letters
 
     @property
     def _targets(self) -> list[str]:
@@ -192,8 +191,7 @@ class Derivation:
     def steps(self) -> tuple[ShownStep, ...]:
         """The laws used, in order: name, where, before, after."""
         letters = replaced(self._written[1], joined=False)
-        with _written_out():
-            return tuple(self._shown(s, letters) for s in self._laws)
+        return tuple(_written_out(self._shown, s, letters) for s in self._laws)
 
     def _shown(self, step: Step, letters: Letters) -> ShownStep:
         order = natural(step.before)
@@ -265,11 +263,10 @@ class Derivation:
         )
 
 
-@contextlib.contextmanager
-def _written_out() -> Iterator[None]:
-    """Say in words that a formula nests too deeply to be written."""
+def _written_out(write: Callable[..., Written], *arguments: Any) -> Written:
+    """Write, and say in words if a formula nests too deeply for that."""
     try:
-        yield
+        return write(*arguments)
     except RecursionError as error:
         raise GradientError(
             "The formula nests too deeply to be written out.",

@@ -49,7 +49,7 @@ def simplify(graph: Graph, level: Level = "exact") -> Graph:
         return _simplified(graph, level)
     if not isinstance(graph, Tensor):
         raise DTypeError(
-            f"simplify of a {type(graph).__name__}.",
+            f"simplify: what is given is of type {type(graph).__name__}, and no graph.",
             "Pass a trace, tg.trace(f, x), or a tensor that was computed from others.",
         )
     leaves = [t for t in ancestors([graph]) if t.op is None and t.requires_grad]
